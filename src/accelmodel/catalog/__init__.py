@@ -1,0 +1,1 @@
+"""The catalogue: sourced figures, read from TOML, checked, converted to SI once, frozen."""

@@ -1,0 +1,124 @@
+"""Calibrations: the engine's fitted efficiencies and overheads, kept apart from vendor peaks, with what they were fitted on."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from accelmodel.catalog.figures import Figure, Name, Strict, of
+from accelmodel.catalog.hardware import Stack
+from accelmodel.errors import InputError, nearest_name
+
+_Efficiency = Annotated[Figure, of("ratio", 0.02, 1.2)]
+_Factor = Annotated[Figure, of("ratio", 0.01, 100.0)]
+_Overhead = Annotated[Figure, of("time", 0.0, 10.0, "s")]
+
+
+class Parameters(Strict):
+    """Every parameter of the step model; each becomes one SI number of the core.
+
+    Efficiencies are shares of a vendor peak that a long, well-shaped operator reaches; overheads are seconds that no peak explains.
+    """
+
+    weight_bandwidth_efficiency: _Efficiency
+    kv_bandwidth_efficiency: _Efficiency
+    compute_efficiency_bf16: _Efficiency
+    compute_efficiency_fp8: _Efficiency
+    compute_efficiency_fp4: _Efficiency
+    compute_efficiency_int8: _Efficiency
+    attention_compute_efficiency: _Efficiency
+    expert_efficiency: _Efficiency
+    link_efficiency: _Efficiency
+    gemm_floor_tokens: Annotated[Figure, of("tokens", 0, 1000)]
+    expert_skew_exponent: Annotated[Figure, of("ratio", 0.5, 1.0)]
+    expert_imbalance_factor: Annotated[Figure, of("ratio", 1.0, 5.0)]
+    layer_overhead: _Overhead
+    moe_layer_overhead: _Overhead
+    mla_layer_overhead: _Overhead
+    linear_layer_overhead: _Overhead
+    step_overhead: _Overhead
+    sequence_overhead: _Overhead
+    prefill_layer_overhead: _Overhead
+    prefill_latency_factor: _Factor
+    first_token_overhead: _Overhead
+    first_step_wait_steps: Annotated[Figure, of("ratio", 0, 10)]
+    burst_fraction: Annotated[Figure, of("ratio", 0, 1)]
+    prefill_stall_fraction: Annotated[Figure, of("ratio", 0, 2)]
+    chunk_tokens: Annotated[Figure, of("tokens", 16, 1_000_000)]
+    usable_memory_fraction: Annotated[Figure, of("ratio", 0.3, 1)]
+    runtime_reserve: Annotated[Figure, of("memory", 0, 64, "GB")]
+    kv_admission_factor: Annotated[Figure, of("ratio", 0.5, 3)]
+    kv_row_floor: Annotated[Figure, of("memory", 0, 65536)]
+    prefill_square_factor: Annotated[Figure, of("ratio", 1, 2)]
+    serial_prefill: Annotated[Figure, of("ratio", 0, 1)]
+    power_floor_fraction: Annotated[Figure, of("ratio", 0, 1)]
+    power_memory_fraction: Annotated[Figure, of("ratio", 0, 5)]
+    power_compute_fraction: Annotated[Figure, of("ratio", 0, 20)]
+
+
+class ServingEngine(Strict):
+    """A serving engine: what it multiplies, and the names by which measurements call it."""
+
+    title: str
+    aliases: tuple[str, ...] = ()
+    factors: dict[str, _Factor] = Field(default_factory=dict)
+
+
+class Spread(Strict):
+    """Multiplicative half-width of the central 90 % of measured over predicted, out of sample (1.47: within x/ 1.47)."""
+
+    time_to_first_token: Annotated[Figure, of("ratio", 1, 10)]
+    time_per_output_token: Annotated[Figure, of("ratio", 1, 10)]
+    throughput: Annotated[Figure, of("ratio", 1, 10)]
+
+
+class Calibration(Strict):
+    """Parameters of the step model for some software stacks, with factors by serving engine and by accelerator generation."""
+
+    name: Name
+    title: str
+    date: str
+    stacks: tuple[Stack, ...]
+    base: Name | None = None
+    fitted_on: str
+    default_engine: str
+    parameters: Parameters
+    engines: dict[str, ServingEngine]
+    generations: dict[str, dict[str, _Factor]] = Field(default_factory=dict)
+    extrapolated: tuple[str, ...] = ()
+    spreads: dict[Literal["seen", "extrapolated"], Spread] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _factors_name_parameters(self) -> Calibration:
+        known = Parameters.model_fields
+        tables = {f"engines.{name}.factors": engine.factors for name, engine in self.engines.items()}
+        tables |= {f"generations.{name}": factors for name, factors in self.generations.items()}
+        for table, factors in tables.items():
+            for key in factors:
+                if key not in known:
+                    raise ValueError(f"{table}: '{key}' is not a parameter; did you mean '{nearest_name(key, known)}'?")
+        if self.default_engine not in self.engines:
+            raise ValueError(f"default_engine '{self.default_engine}' is not one of {sorted(self.engines)}")
+        return self
+
+    def spread(self, generation: str) -> Spread | None:
+        """How far measurements lie from predictions on accelerators of a generation; None where nobody knows."""
+        return self.spreads.get("extrapolated" if generation in self.extrapolated else "seen")
+
+    def engine(self, name: str) -> str:
+        """The key of a serving engine given by key or alias; InputError with the nearest name."""
+        for key, engine in self.engines.items():
+            if name.casefold() in (key.casefold(), *(alias.casefold() for alias in engine.aliases)):
+                return key
+        raise InputError(f"no serving engine of {', '.join(self.stacks)} is called '{name}'", key="engine", value=name, allowed=self.engines)
+
+    def values(self, engine: str, generation: str) -> dict[str, float]:
+        """Every parameter in SI for one serving engine and accelerator generation: base x engine's factor x generation's factor."""
+        by_engine = self.engines[engine].factors
+        by_generation = self.generations.get(generation, {})
+        result = {}
+        for name in Parameters.model_fields:
+            figure: Figure = getattr(self.parameters, name)
+            result[name] = figure.si * (by_engine[name].si if name in by_engine else 1.0) * (by_generation[name].si if name in by_generation else 1.0)
+        return result

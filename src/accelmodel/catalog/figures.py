@@ -1,0 +1,197 @@
+"""A figure: one number with unit, source and kind, and low and high where it is estimated."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from accelmodel import units
+from accelmodel.errors import InputError
+
+Kind = Literal["published", "measured", "derived", "estimated"]
+Confidence = Literal["official", "press", "analyst", "own"]
+
+
+class Strict(BaseModel):
+    """A frozen record that refuses keys it does not know."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, ignored_types=(cached_property,))
+
+
+class Alternative(Strict):
+    """Another published value of the same figure, kept beside the one in use."""
+
+    value: float
+    unit: str
+    source: str | None = None
+    note: str | None = None
+
+
+class Figure(Strict):
+    """One number with its unit, source and kind; `si`, `si_low` and `si_high` are in SI.
+
+    An estimated figure has a range; a figure without a source can only be estimated; a derived one gives its formula.
+    """
+
+    value: float
+    unit: str
+    kind: Kind
+    source: str | None = None
+    low: float | None = None
+    high: float | None = None
+    formula: str | None = None
+    date: str | None = None
+    note: str | None = None
+    alternatives: tuple[Alternative, ...] = ()
+
+    @model_validator(mode="after")
+    def _is_honest(self) -> Figure:
+        if self.source is None and self.kind != "estimated":
+            raise ValueError(f"a {self.kind} figure needs a source; without one it can only be 'estimated'")
+        if self.kind == "estimated" and (self.low is None or self.high is None):
+            raise ValueError("an estimated figure needs 'low' and 'high'")
+        if self.kind == "derived" and self.formula is None:
+            raise ValueError("a derived figure needs its 'formula'")
+        low, high = self.low, self.high
+        if (low is not None and low > self.value) or (high is not None and high < self.value):
+            raise ValueError(f"the range [{low}, {high}] does not hold the value {self.value}")
+        units.unit(self.unit)
+        for other in self.alternatives:
+            if units.unit(other.unit).dimension != self.dimension:
+                raise ValueError(f"alternative in '{other.unit}' is not a {self.dimension}")
+        return self
+
+    @property
+    def dimension(self) -> str:
+        """Name of the figure's dimension, as in `accelmodel.units`."""
+        return units.unit(self.unit).dimension
+
+    @cached_property
+    def si(self) -> float:
+        """The value in SI."""
+        return self.value * units.unit(self.unit).factor
+
+    @cached_property
+    def si_low(self) -> float:
+        """The lower end in SI; the value itself where no range is given."""
+        return (self.value if self.low is None else self.low) * units.unit(self.unit).factor
+
+    @cached_property
+    def si_high(self) -> float:
+        """The upper end in SI; the value itself where no range is given."""
+        return (self.value if self.high is None else self.high) * units.unit(self.unit).factor
+
+    def __str__(self) -> str:
+        spread = "" if self.low is None and self.high is None else f" [{self.si_text(self.low)}, {self.si_text(self.high)}]"
+        return f"{self.value:g} {self.unit}{spread} ({self.kind}, {self.source or 'no source'})"
+
+    @staticmethod
+    def si_text(value: float | None) -> str:
+        """A bound as text; an open one is an ellipsis."""
+        return "..." if value is None else f"{value:g}"
+
+
+def of(dimension: str, at_least: float, at_most: float, unit: str = "") -> AfterValidator:
+    """The demand on a figure that it has this dimension and lies, range and all, within plausibility bounds given in `unit` (SI without one)."""
+
+    def check(figure: Figure | None) -> Figure | None:
+        if figure is None:
+            return None
+        if figure.dimension != dimension:
+            raise ValueError(f"'{figure.unit}' is a unit of {figure.dimension}; expected one of {dimension}" + (f", such as {unit}" if unit else ""))
+        factor = units.unit(unit).factor if unit else 1.0
+        for value in (figure.si, figure.si_low, figure.si_high):
+            if not at_least * factor <= value <= at_most * factor:
+                raise ValueError(f"{figure.value:g} {figure.unit} is outside the plausible {at_least:g} to {at_most:g} {unit}".rstrip())
+        return figure
+
+    return AfterValidator(check)
+
+
+Fraction = Annotated[Figure, of("ratio", 0.0, 1.0)]
+
+
+class Source(Strict):
+    """Where a figure comes from, once: title, publisher, url or another locator, dates, confidence."""
+
+    title: str
+    publisher: str
+    url: str | None = None
+    locator: str | None = None
+    date: str | None = None
+    accessed: str
+    confidence: Confidence
+
+    @model_validator(mode="after")
+    def _can_be_found(self) -> Source:
+        if self.url is None and self.locator is None:
+            raise ValueError("a source needs a 'url' or a 'locator'")
+        return self
+
+
+Record = TypeVar("Record", bound=BaseModel)
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.\-]*$")]
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """A TOML file as a dict; InputError with file and line where it cannot be read."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError("no such file", file=path) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"cannot be read: {error}", file=path) from None
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"is not valid TOML: {error}", file=path) from None
+
+
+def parse(record: type[Record], data: object, file: object) -> Record:
+    """Validate `data` as `record`; the first fault becomes one InputError with file, key, value, what is allowed and the nearest name."""
+    try:
+        return record.model_validate(data)
+    except ValidationError as error:
+        raise input_error(error, record, file) from None
+
+
+def input_error(error: ValidationError, record: type[BaseModel], file: object) -> InputError:
+    """The first fault of a ValidationError in the words of an InputError."""
+    # An unknown key explains a missing one (a typo makes both), so it is told first.
+    fault = min(error.errors(include_url=False), key=lambda item: item["type"] != "extra_forbidden")
+    key = ".".join(str(part) for part in fault["loc"])
+    value = fault["input"]
+    message = fault["msg"].removeprefix("Value error, ")
+    if fault["type"] == "extra_forbidden":
+        return InputError("unknown key", file=file, key=key, value=str(fault["loc"][-1]), allowed=_keys_at(record, fault["loc"][:-1]))
+    if fault["type"] == "missing":
+        return InputError("is missing", file=file, key=key)
+    if fault["type"] in ("literal_error", "enum"):
+        allowed = re.findall(r"'([^']+)'", str(fault.get("ctx", {}).get("expected", "")))
+        return InputError(f"'{value}' is not known", file=file, key=key, value=value, allowed=allowed)
+    shown = "" if isinstance(value, (dict, list, tuple)) or fault["type"] == "value_error" else f" (got {value!r})"
+    return InputError(message + shown, file=file, key=key, value=value)
+
+
+def _keys_at(record: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
+    """Keys that the record at a location inside `record` takes."""
+    current: Any = record
+    for part in location:
+        if isinstance(part, int):
+            continue
+        if isinstance(current, type) and issubclass(current, BaseModel) and part in current.model_fields:
+            current = _record_in(current.model_fields[part].annotation)
+        elif not isinstance(current, type):
+            current = _record_in(current)
+    return list(current.model_fields) if isinstance(current, type) and issubclass(current, BaseModel) else []
+
+
+def _record_in(annotation: Any) -> Any:
+    """The pydantic record inside an annotation such as `tuple[Level, ...]` or `Figure | None`."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    found = [_record_in(argument) for argument in getattr(annotation, "__args__", ())]
+    return next((item for item in found if isinstance(item, type) and issubclass(item, BaseModel)), annotation)

@@ -1,0 +1,121 @@
+"""The dictionary of variables: name, unit and description of every column, once. A column's name ends in its unit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Type = Literal["float", "integer", "boolean", "string"]
+
+
+@dataclass(frozen=True)
+class Column:
+    """One variable of a table."""
+
+    name: str
+    unit: str
+    description: str
+    type: Type = "float"
+
+
+_COLUMNS = (
+    # The load
+    Column("input_tokens", "token", "input tokens of a request, cached ones included"),
+    Column("output_tokens", "token", "output tokens of a request"),
+    Column("concurrency", "request", "requests in the system: clients of a closed loop"),
+    Column("requests_per_s", "request/s", "requests per second, whole replica"),
+    Column("prefix_hit_fraction", "1", "share of input tokens that a prefix cache serves"),
+    Column("occupancy", "1", "share of the hours in which the replica carries this load"),
+    # Latencies and rates
+    Column("time_to_first_token_s", "s", "time to first token, mean over requests, waiting included"),
+    Column("time_per_output_token_s", "s", "time per output token after the first, mean over requests"),
+    Column("request_latency_s", "s", "time from arrival to last token, mean over requests"),
+    Column("output_tokens_per_s", "token/s", "output tokens per second, whole replica"),
+    Column("input_tokens_per_s", "token/s", "input tokens per second, whole replica, cached ones included"),
+    Column("output_tokens_per_s_per_accelerator", "token/s", "output tokens per second per accelerator of the replica"),
+    Column("output_tokens_per_s_per_user", "token/s", "output tokens per second that one user sees: 1 / time per output token"),
+    Column("running_requests", "request", "requests being served"),
+    Column("waiting_requests", "request", "requests that wait for the KV pool"),
+    Column("kv_capacity_tokens", "token", "context tokens that the KV pool holds at this length, whole replica"),
+    Column("weight_bytes_per_accelerator", "byte", "weights on one accelerator"),
+    Column("fits", "1", "whether weights and at least one request fit into memory", "boolean"),
+    Column("binding", "1", "what bounds the point: compute, memory, network, overhead or capacity", "string"),
+    Column("prefill_time_fraction", "1", "share of the replica's time that goes to prefill"),
+    Column("cached_time_fraction", "1", "share of the replica's time that goes to attending to cached input"),
+    Column("calibrated", "1", "measured: this accelerator generation was measured; extrapolated: carried over from others", "string"),
+    # Power
+    Column("power_w", "W", "draw of the replica's accelerators at this load, hosts and cooling not included"),
+    Column("energy_j_per_output_token", "J", "energy of the replica's accelerators per output token"),
+    # Money
+    Column("replica_cost_usd_per_h", "USD/h", "cost of the replica per hour, idle hours included in neither cost nor tokens"),
+    Column("cost_usd_per_mtok_input", "USD/Mtok", "cost per million uncached input tokens, by device time"),
+    Column("cost_usd_per_mtok_cached_input", "USD/Mtok", "cost per million cached input tokens, by device time"),
+    Column("cost_usd_per_mtok_output", "USD/Mtok", "cost per million output tokens, by device time"),
+    Column("cost_usd_per_mtok", "USD/Mtok", "cost per million tokens, input and output alike"),
+    Column("revenue_usd_per_h", "USD/h", "revenue of the replica per hour at the offer's prices, at its occupancy"),
+    Column("margin_fraction", "1", "gross margin of revenue: 1 - cost / revenue"),
+    Column("cost_basis", "1", "what the cost rests on: an offer's id, or ownership", "string"),
+    # A replica
+    Column("case", "1", "named case of the scenario", "string"),
+    Column("model", "1", "language model", "string"),
+    Column("system", "1", "system", "string"),
+    Column("accelerator", "1", "accelerator", "string"),
+    Column("accelerators", "accelerator", "accelerators of the replica", "integer"),
+    Column("engine", "1", "serving engine", "string"),
+    Column("tensor_parallel", "1", "tensor-parallel ranks", "integer"),
+    Column("expert_parallel", "1", "groups among which routed experts are dealt out", "integer"),
+    Column("attention_data_parallel", "1", "groups of ranks that attend to different requests", "integer"),
+    Column("weights", "1", "dtype of the weights (of routed experts where these differ)", "string"),
+    Column("kv", "1", "dtype of the KV cache", "string"),
+    # A fleet
+    Column("fleet_accelerators", "accelerator", "accelerators of the fleet", "integer"),
+    Column("systems", "1", "whole systems of the fleet", "integer"),
+    Column("replicas", "1", "replicas that the fleet holds", "integer"),
+    Column("stranded_accelerators", "accelerator", "accelerators that are in no replica", "integer"),
+    Column("peak_fp8_eflop_per_s", "EFLOP/s", "dense FP8 peak of the fleet"),
+    Column("it_power_mw", "MW", "all-in IT power of the fleet"),
+    Column("facility_power_mw", "MW", "power of the fleet at the meter: IT power x PUE"),
+    Column("it_power_of_phase_fraction", "1", "IT power over that of the site's first phase"),
+    Column("facility_power_of_site_fraction", "1", "power at the meter over the site's ultimate draw"),
+    Column("capital_usd", "USD", "capital: servers, network, spares, facility"),
+    Column("annual_cost_usd", "USD/year", "cost of a year, every powered hour paid for"),
+    Column("tokens_per_day", "token/day", "tokens carried a day, input and output"),
+    Column("output_tokens_per_day", "token/day", "output tokens carried a day"),
+    Column("annual_revenue_usd", "USD/year", "revenue of a year at the offer's prices"),
+    Column("revenue_of_segment_fraction", "1", "revenue of a quarter over the segment's published revenue of a quarter"),
+    # The thesis
+    Column("in_house_fraction", "1", "share of inference on in-house silicon"),
+    Column("vendor_price_shock_fraction", "1", "change of the outside vendor's price"),
+    Column("in_house_cost_usd_per_mtok", "USD/Mtok", "cost per million tokens on in-house silicon"),
+    Column("vendor_cost_usd_per_mtok", "USD/Mtok", "cost per million tokens on the vendor's accelerators, before the shock"),
+    Column("price_usd_per_mtok", "USD/Mtok", "selling price per million tokens of the mix"),
+    # A published day
+    Column("cost_usd", "USD", "cost"),
+    Column("revenue_usd", "USD", "revenue"),
+    Column("markup_on_cost_fraction", "1", "revenue over cost, less one"),
+    Column("prefill_fraction", "1", "share of device time that goes to prefill"),
+    Column("decode_fraction", "1", "share of device time that goes to decode"),
+    Column("quantity", "1", "what a row of a check is about", "string"),
+    Column("value", "1", "computed value", "float"),
+    Column("published", "1", "published value", "float"),
+    Column("unit", "1", "unit of both", "string"),
+    Column("source", "1", "source of the published value", "string"),
+    Column("difference_fraction", "1", "computed over published, less one"),
+)
+
+COLUMNS = {column.name: column for column in _COLUMNS}
+
+LOW, HIGH = "_low90", "_high90"
+
+
+def column(name: str) -> Column:
+    """The column of a name; bounds of the central 90 % (`..._low90`, `..._high90`) are described from what they bound.
+
+    >>> column("time_per_output_token_s_low90").unit
+    's'
+    """
+    for suffix, word in ((LOW, "lower"), (HIGH, "upper")):
+        if name.endswith(suffix):
+            bounded = COLUMNS[name.removesuffix(suffix)]
+            return Column(name, bounded.unit, f"{word} end of the central 90 % of: {bounded.description}")
+    return COLUMNS[name]

@@ -1,0 +1,314 @@
+"""The operator table: a replica becomes a small structured array, one row per operator kind, multiplied by its layers.
+
+A row holds what is linear in tokens, sequences and context, per rank and layer, and the rates that apply. Adding an architecture is adding rows.
+
+    memory  = (weight_bytes x distinct + sequence_bytes x sequences + context_bytes x sequences x min(context, context_cap)) / memory_rate
+    compute = (flop_per_token x tokens + floor_flop x distinct + context_flop x sequences x min(context, context_cap)) / compute_rate
+    row     = layers x [ (memory^4 + compute^4)^(1/4) + link_bytes_per_token x tokens / link_rate + overhead ]
+
+Tokens and sequences are those of the whole replica times `share` (the part that one rank sees); `distinct` is the expected share of this rank's experts that a step
+reads, and one for every other row. The fourth-power mean joins memory and compute smoothly; with efficiencies beside it, it predicts measured steps better than
+their maximum. A row is memory- or compute-limited by operators, not by the step as a whole.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, fields, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from accelmodel.catalog.models import Attention, Compressed, Dense, Gqa, LayerGroup, Linear, Mamba2, Mla, Moe, SparseIndex
+from accelmodel.core.collectives import all_gather, all_reduce
+from accelmodel.core.replica import BYTES_PER_WEIGHT, Replica
+
+ACTIVATION_BYTES = 2.0  # activations travel and accumulate in 16 bits, whatever the weights are
+FLOP_PER_WEIGHT = 2.0  # a multiplication and an addition
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of the table; quantities are per rank and per layer.
+
+    `stored_bytes` and `stored_state_bytes` are what a sequence keeps per context token (up to `stored_cap` tokens) and as a whole; a prefill multiplies queries with
+    `prefill_pair_flop` per (query, key) pair. `sampled` rows see only the tokens that are sampled from: all in a decode step, one per prompt in a prefill.
+    """
+
+    kind: str
+    layers: float
+    share: float = 1.0
+    sampled: float = 0.0
+    weight_bytes: float = 0.0
+    flop_per_token: float = 0.0
+    floor_flop: float = 0.0
+    experts: float = 0.0
+    miss_probability: float = 1.0
+    sequence_bytes: float = 0.0
+    context_bytes: float = 0.0
+    context_flop: float = 0.0
+    context_cap: float = math.inf
+    prefill_pair_flop: float = 0.0
+    stored_bytes: float = 0.0
+    stored_cap: float = math.inf
+    stored_state_bytes: float = 0.0
+    link_bytes_per_token: float = 0.0
+    overhead_s: float = 0.0
+    memory_rate: float = math.inf
+    compute_rate: float = math.inf
+    link_rate: float = math.inf
+    memory_peak: float = math.inf
+    compute_peak: float = math.inf
+
+
+TABLE = np.dtype([(field.name, "U24" if field.name == "kind" else "f8") for field in fields(Row)])
+Table = npt.NDArray[np.void]
+
+
+class _Builder:
+    """Rates and sizes of one rank, from which rows are made."""
+
+    def __init__(self, replica: Replica) -> None:
+        self.replica = replica
+        self.p = replica.parameters
+        self.architecture = replica.model.architecture
+        self.hidden = float(self.architecture.hidden_size)
+        self.tp = replica.parallelism.tensor
+        self.dp = replica.parallelism.attention_data
+        self.share = 1.0 / self.dp
+        self.per_rank = 1.0 / replica.accelerator.ranks
+        self.bandwidth = replica.accelerator.need("hbm_bandwidth").si * self.per_rank
+        self.kv_bytes = BYTES_PER_WEIGHT[replica.kv_dtype]
+        self.peak_bf16 = replica.peak("bf16").si * self.per_rank
+        self.group = replica.chips_per_attention_group
+        self.link = replica.accelerator.need("scale_up_bandwidth").si * self.p["link_efficiency"] if replica.accelerators > 1 else math.inf
+
+    def heads(self, heads: int) -> float:
+        """Heads of one rank; padded to a multiple of the ranks where the software does so."""
+        return math.ceil(heads / self.tp) if self.replica.pads_heads else heads / self.tp
+
+    def kv_heads(self, kv_heads: int, heads: int) -> float:
+        """KV heads of one rank: shared out, replicated where ranks are a multiple of them, expanded to all heads where neither divides."""
+        if kv_heads % self.tp == 0 or self.tp % kv_heads == 0:
+            return max(kv_heads / self.tp, 1.0)
+        return self.heads(heads)
+
+    def gemm(self, kind: str, layers: float, weights: float, dtype: str, share: float, *, efficiency: float = 1.0, sampled: float = 0.0) -> Row:
+        """A matrix multiplication of `weights` elements per rank."""
+        compute = self.replica.compute_dtype(dtype)
+        peak = self.replica.peak(compute).si * self.per_rank
+        return Row(
+            kind,
+            layers,
+            share,
+            sampled,
+            weight_bytes=weights * BYTES_PER_WEIGHT[dtype],
+            flop_per_token=FLOP_PER_WEIGHT * weights,
+            floor_flop=FLOP_PER_WEIGHT * weights * self.p["gemm_floor_tokens"],
+            memory_rate=self.bandwidth * self.p["weight_bandwidth_efficiency"] * efficiency,
+            compute_rate=peak * self.p[f"compute_efficiency_{compute}"] * efficiency,
+            memory_peak=self.bandwidth,
+            compute_peak=peak,
+        )
+
+    def context(self, kind: str, layers: float, **quantities: float) -> Row:
+        """A row that reads the KV cache or a recurrent state."""
+        return Row(
+            kind,
+            layers,
+            self.share,
+            memory_rate=self.bandwidth * self.p["kv_bandwidth_efficiency"],
+            compute_rate=self.peak_bf16 * self.p["attention_compute_efficiency"],
+            memory_peak=self.bandwidth,
+            compute_peak=self.peak_bf16,
+            **quantities,
+        )
+
+    def attention(self, part: Attention, layers: float) -> Iterator[Row]:
+        """Rows of an attention or state-space part."""
+        match part:
+            case Gqa():
+                yield from self.gqa(part, layers)
+            case Mla():
+                yield from self.mla(part, layers)
+            case Compressed():
+                yield from self.compressed(part, layers)
+            case Linear():
+                yield from self.recurrent("linear", part, part.value_heads, layers)
+            case Mamba2():
+                yield from self.recurrent("state_space", part, part.heads, layers)
+
+    def gqa(self, part: Gqa, layers: float) -> Iterator[Row]:
+        """Grouped-query attention (Ainslie et al., arXiv:2305.13245): KV is read once per KV head, FLOP are spent once per query head."""
+        dtype = self.replica.weight_dtype("attention")
+        heads, kv_heads = self.heads(part.heads), self.kv_heads(part.kv_heads, part.heads)
+        queries = heads * (part.head_dim + (part.v_head_dim if part.output_gate else 0))
+        qkv = self.hidden * (queries + kv_heads * (part.head_dim + part.v_head_dim))
+        yield self.gemm("query_key_value", layers, qkv, dtype, self.share)
+        floor = self.p["kv_row_floor"]
+        key_bytes, value_bytes = (kv_heads * dim * self.kv_bytes for dim in (part.head_dim, part.v_head_dim))
+        pair_flop = FLOP_PER_WEIGHT * heads * (part.head_dim + part.v_head_dim)
+        window = float(part.window_tokens or math.inf)
+        yield self.context(
+            "attention",
+            layers,
+            context_bytes=max(key_bytes, floor) + max(value_bytes, floor),
+            context_flop=pair_flop,
+            context_cap=min(window, float(part.sparse.index_topk) if part.sparse else math.inf),
+            prefill_pair_flop=pair_flop * self.p["prefill_square_factor"],
+            stored_bytes=key_bytes + value_bytes,
+            stored_cap=window,
+        )
+        if part.sparse:
+            yield from self.indexer(part.sparse, layers, self.hidden)
+        yield self.gemm("output", layers, heads * part.v_head_dim * self.hidden, dtype, self.share)
+
+    def mla(self, part: Mla, layers: float) -> Iterator[Row]:
+        """Multi-head latent attention (arXiv:2405.04434): absorbed in decode (every head attends to the latent), expanded in prefill. Each rank holds the whole latent."""
+        dtype = self.replica.weight_dtype("attention")
+        heads = self.heads(part.heads)
+        query_width = heads * (part.qk_nope_head_dim + part.qk_rope_head_dim)
+        rank = part.q_lora_rank
+        queries = self.hidden * query_width if rank is None else rank * (self.hidden + query_width)
+        latent = part.kv_lora_rank + part.qk_rope_head_dim
+        expanded = part.kv_lora_rank * heads * (part.qk_nope_head_dim + part.v_head_dim)
+        yield self.gemm("query_key_value", layers, queries + self.hidden * latent + expanded, dtype, self.share)
+        pair_flop = FLOP_PER_WEIGHT * heads * (part.qk_nope_head_dim + part.qk_rope_head_dim + part.v_head_dim)
+        yield self.context(
+            "attention",
+            layers,
+            context_bytes=max(latent * self.kv_bytes, self.p["kv_row_floor"]),
+            context_flop=FLOP_PER_WEIGHT * heads * (latent + part.kv_lora_rank),
+            context_cap=float(part.sparse.index_topk) if part.sparse else math.inf,
+            prefill_pair_flop=pair_flop * self.p["prefill_square_factor"],
+            stored_bytes=latent * self.kv_bytes,
+        )
+        if part.sparse:
+            yield from self.indexer(part.sparse, layers, self.hidden if rank is None else rank)
+        outputs = (2 if part.output_gate else 1) * heads * part.v_head_dim * self.hidden
+        yield self.gemm("output", layers, outputs, dtype, self.share)
+
+    def compressed(self, part: Compressed, layers: float) -> Iterator[Row]:
+        """Attention over a window and over one compressed entry per `compression` tokens, keys serving as values; the index picks among compressed entries."""
+        dtype = self.replica.weight_dtype("attention")
+        heads = self.heads(part.heads)
+        per_entry = 2 * (2 if part.overlap else 1) if part.compression > 1 else 0
+        inputs = part.q_lora_rank * (self.hidden + heads * part.head_dim) + self.hidden * part.head_dim * (1 + per_entry)
+        yield self.gemm("query_key_value", layers, inputs, dtype, self.share)
+        entry_bytes = part.head_dim * self.kv_bytes
+        entry_flop = FLOP_PER_WEIGHT * heads * 2 * part.head_dim
+        yield self._entries(layers, entry_bytes, entry_flop, float(part.window_tokens), float(part.window_tokens))
+        if part.compression > 1:
+            chosen = float(part.sparse.index_topk * part.compression) if part.sparse else math.inf
+            yield self._entries(layers, entry_bytes / part.compression, entry_flop / part.compression, chosen, math.inf)
+        if part.sparse:
+            yield from self.indexer(part.sparse, layers, part.q_lora_rank, part.compression)
+        outputs = part.o_lora_rank * (heads * part.head_dim + part.o_groups * self.hidden / self.tp)
+        yield self.gemm("output", layers, outputs, dtype, self.share)
+
+    def _entries(self, layers: float, entry_bytes: float, entry_flop: float, cap: float, stored_cap: float) -> Row:
+        return self.context(
+            "attention",
+            layers,
+            context_bytes=entry_bytes,
+            context_flop=entry_flop,
+            context_cap=cap,
+            prefill_pair_flop=entry_flop,
+            stored_bytes=entry_bytes,
+            stored_cap=stored_cap,
+        )
+
+    def indexer(self, index: SparseIndex, layers: float, query_size: float, compression: int = 1) -> Iterator[Row]:
+        """The index that scores every cached position before attention reads the best ones; its keys are eight-bit and on every rank."""
+        if not index.owned:
+            return
+        weights = float(index.parameters(int(self.hidden), int(query_size)))
+        yield self.gemm("index_projection", layers, weights, self.replica.weight_dtype("attention"), self.share)
+        pair_flop = FLOP_PER_WEIGHT * index.index_heads * index.index_head_dim / compression
+        key_bytes = index.index_head_dim * BYTES_PER_WEIGHT["fp8"] / compression
+        yield self.context("index", layers, context_bytes=key_bytes, context_flop=pair_flop, prefill_pair_flop=pair_flop, stored_bytes=key_bytes)
+
+    def recurrent(self, kind: str, part: Linear | Mamba2, heads: int, layers: float) -> Iterator[Row]:
+        """A recurrent layer: its state is read and written once per sequence and step, whatever the context."""
+        padding = self.heads(heads) * self.tp / heads
+        weights = part.parameters(int(self.hidden)) * padding / self.tp
+        state = part.state_elements * padding / self.tp
+        state_bytes = state * BYTES_PER_WEIGHT[part.state_dtype]
+        yield self.gemm(f"{kind}_projections", layers, weights, self.replica.weight_dtype("attention"), self.share)
+        # The state's update and read-out are FLOP per token in prefill too; as a chunked scan they run on the same units as attention.
+        yield self.context(
+            f"{kind}_state",
+            layers,
+            sequence_bytes=2 * state_bytes,
+            flop_per_token=2 * FLOP_PER_WEIGHT * state,
+            stored_state_bytes=state_bytes,
+        )
+
+    def ffn(self, part: Dense | Moe, layers: float) -> Iterator[Row]:
+        """Rows of an FFN. Under attention data-parallelism every rank sees all tokens of the routed experts, and its own of the rest."""
+        matrices = 3.0 if part.gated else 2.0
+        if isinstance(part, Dense):
+            yield self.gemm("ffn", layers, matrices * self.hidden * part.intermediate_size / self.tp, self.replica.weight_dtype("ffn"), self.share)
+            return
+        yield self.gemm("router", layers, self.hidden * part.experts, "bf16", self.share)
+        if part.latent_size:
+            yield self.gemm("latent", layers, 2 * self.hidden * part.latent_size / self.tp, self.replica.weight_dtype("ffn"), self.share)
+        if part.shared_intermediate_size:
+            split = self.tp if self.dp == 1 else 1
+            shared = matrices * self.hidden * part.shared_intermediate_size / split
+            yield self.gemm("shared_expert", layers, shared, self.replica.weight_dtype("ffn"), self.share)
+        yield self.routed(part, layers, matrices)
+
+    def routed(self, part: Moe, layers: float, matrices: float) -> Row:
+        """Routed experts: all of a rank's, read by the expected distinct share; the busiest rank carries `expert_imbalance_factor` times the mean."""
+        parallelism = self.replica.parallelism
+        expert = matrices * (part.latent_size or self.hidden) * part.expert_intermediate_size / parallelism.expert_tensor
+        local = part.experts / parallelism.expert
+        whole = self.gemm("routed_experts", layers, expert * local, self.replica.weight_dtype("expert"), 1.0, efficiency=self.p["expert_efficiency"])
+        imbalance = self.p["expert_imbalance_factor"] if parallelism.expert > 1 else 1.0
+        per_token = FLOP_PER_WEIGHT * expert * part.experts_per_token / parallelism.expert
+        return replace(whole, flop_per_token=per_token * imbalance, experts=local, miss_probability=1.0 - part.experts_per_token / part.experts)
+
+    def collective(self, group: LayerGroup) -> Iterator[Row]:
+        """One all-reduce after attention and one after the FFN; under attention data-parallelism a gather before the FFN and a scatter after it."""
+        chips = self.replica.accelerators
+        payload = self.hidden * ACTIVATION_BYTES
+        if chips == 1:
+            return
+        if group.attention is not None and self.group > 1:
+            yield Row("attention_all_reduce", group.count, self.share, link_bytes_per_token=all_reduce(self.group) * payload, link_rate=self.link)
+        if group.ffn is not None:
+            volume = all_reduce(chips) if self.dp == 1 else 2 * all_gather(chips)
+            yield Row("ffn_all_reduce" if self.dp == 1 else "ffn_gather_scatter", group.count, 1.0, link_bytes_per_token=volume * payload, link_rate=self.link)
+
+    def overhead(self, group: LayerGroup) -> Row:
+        """What a layer costs beyond bytes and FLOP: launches, synchronisation, small-message latency; a half for each half of a layer."""
+        seconds = 0.0
+        if group.attention is not None:
+            seconds += self.p["layer_overhead"] / 2
+            seconds += self.p["mla_layer_overhead"] if isinstance(group.attention, Mla) else 0.0
+            seconds += self.p["linear_layer_overhead"] if isinstance(group.attention, (Linear, Mamba2)) else 0.0
+        if group.ffn is not None:
+            seconds += self.p["layer_overhead"] / 2
+            seconds += self.p["moe_layer_overhead"] if isinstance(group.ffn, Moe) else 0.0
+        return Row("overhead", group.count, overhead_s=seconds)
+
+    def rows(self) -> Iterator[Row]:
+        """All rows of the replica."""
+        for group in self.architecture.groups:
+            if group.attention is not None:
+                yield from self.attention(group.attention, group.count)
+            if group.ffn is not None:
+                yield from self.ffn(group.ffn, group.count)
+            yield from self.collective(group)
+            yield self.overhead(group)
+        # Under attention data-parallelism the LM head is cut among all ranks, and each sees every token.
+        head = self.architecture.embedding_parameters / self.replica.parallelism.ranks
+        yield self.gemm("lm_head", 1, head, "bf16", 1.0, sampled=1.0)
+
+
+def operator_table(replica: Replica) -> Table:
+    """The replica's operator table, shape (rows,), dtype TABLE, in SI per rank; `layers` is not multiplied in."""
+    rows = [tuple(getattr(row, name) for name in TABLE.names or ()) for row in _Builder(replica).rows()]
+    return np.array(rows, dtype=TABLE)

@@ -1,0 +1,165 @@
+"""What an accelerator-hour costs whoever owns it: capital of server, network and facility, energy, operations, maintenance, spares."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from accelmodel.economics import Values, check_range
+from accelmodel.units import HOURS_PER_YEAR
+
+Basis = Literal["powered", "available", "sold"]
+_W_PER_KW = 1e3
+
+
+@dataclass(frozen=True)
+class OwnershipTerms:
+    """Terms that an owner's accelerators have in common.
+
+    `network_share_fraction` is the network's part of server plus network capital; `facility_usd_per_w` is per watt of
+    IT load; `spares_fraction` is spare servers per working one; `operations_fraction_per_year` (staff, software,
+    insurance) and `maintenance_fraction_per_year` are of server plus network capital; `residual_fraction` is what a
+    server still fetches at the end of its life. InputError where a term is out of its bounds.
+    """
+
+    cost_of_capital_fraction: Values
+    server_life_years: Values
+    network_life_years: Values
+    facility_life_years: Values
+    facility_usd_per_w: Values
+    network_share_fraction: Values
+    spares_fraction: Values
+    operations_fraction_per_year: Values
+    maintenance_fraction_per_year: Values
+    residual_fraction: Values
+
+    def __post_init__(self) -> None:
+        for key, value in vars(self).items():
+            if key.endswith("_life_years"):
+                check_range(key, value, above=0)
+            elif key == "facility_usd_per_w":
+                check_range(key, value, at_least=0)
+            elif key == "network_share_fraction":
+                check_range(key, value, at_least=0, below=1)
+            else:
+                check_range(key, value, at_least=0, at_most=1)
+
+
+@dataclass(frozen=True)
+class Capital:
+    """USD that one accelerator ties up, by what it is spent on."""
+
+    server_usd: Values
+    network_usd: Values
+    spares_usd: Values
+    facility_usd: Values
+
+    @property
+    def total_usd(self) -> Values:
+        """All of it."""
+        return self.server_usd + self.network_usd + self.spares_usd + self.facility_usd
+
+
+@dataclass(frozen=True)
+class OwnershipCost:
+    """USD per accelerator-hour, line by line. `basis` says of which hours: powered (all 8760 of a year), available, or sold."""
+
+    server_capital_usd_per_h: Values
+    network_capital_usd_per_h: Values
+    facility_capital_usd_per_h: Values
+    energy_usd_per_h: Values
+    operations_usd_per_h: Values
+    maintenance_usd_per_h: Values
+    spares_usd_per_h: Values
+    basis: Basis = "powered"
+
+    @property
+    def lines(self) -> dict[str, Values]:
+        """Line -> USD per accelerator-hour."""
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self) if field.name != "basis"}
+
+    @property
+    def total_usd_per_h(self) -> Values:
+        """Sum of the lines."""
+        return sum(self.lines.values(), start=0.0)
+
+    def per_available_h(self, availability_fraction: Values) -> OwnershipCost:
+        """The powered hours' cost borne by those in which the accelerator is up: every line / availability."""
+        check_range("availability_fraction", availability_fraction, above=0, at_most=1)
+        return self._borne_by(availability_fraction, "available")
+
+    def per_sold_h(self, availability_fraction: Values, occupancy_fraction: Values) -> OwnershipCost:
+        """The powered hours' cost borne by those that a customer pays for: every line / (availability x occupancy)."""
+        check_range("availability_fraction", availability_fraction, above=0, at_most=1)
+        check_range("occupancy_fraction", occupancy_fraction, above=0, at_most=1)
+        return self._borne_by(availability_fraction * occupancy_fraction, "sold")
+
+    def _borne_by(self, share: Values, basis: Basis) -> OwnershipCost:
+        if self.basis != "powered":
+            raise ValueError(f"cost per {self.basis} hour is already divided; start from the powered hours'")
+        return OwnershipCost(**{name: value / share for name, value in self.lines.items()}, basis=basis)
+
+
+def capital_recovery_factor(cost_of_capital_fraction: Values, life_years: Values) -> Values:
+    """Share of a capital that n equal payments, one at each year's end, must return to repay it with interest.
+
+    CRF(r, n) = r (1+r)^n / ((1+r)^n - 1), and 1/n at r = 0 (straight line): the (A/P, i, n) of engineering economy.
+
+    >>> round(float(capital_recovery_factor(0.10, 5)), 5)
+    0.2638
+    """
+    rate, years = np.asarray(cost_of_capital_fraction, float), np.asarray(life_years, float)
+    some = np.where(rate == 0, 1.0, rate)
+    factor: Values = np.where(rate == 0, 1 / years, some / -np.expm1(-years * np.log1p(some)))[()]
+    return factor
+
+
+def annuity_usd_per_year(
+    capital_usd: Values, cost_of_capital_fraction: Values, life_years: Values, residual_fraction: Values = 0.0
+) -> Values:
+    """Equal yearly payment that recovers a capital less its residual value at the end of life.
+
+    P [(1 - s) CRF(r, n) + s r], the residual s P being credited by its sinking-fund annuity s P (CRF - r).
+    """
+    recovery = capital_recovery_factor(cost_of_capital_fraction, life_years)
+    return capital_usd * ((1 - residual_fraction) * recovery + residual_fraction * cost_of_capital_fraction)
+
+
+def capital_per_accelerator(terms: OwnershipTerms, purchase_usd: Values, it_power_w: Values) -> Capital:
+    """Capital behind one accelerator that is bought as part of a server at `purchase_usd` and draws up to `it_power_w`.
+
+    The purchase is the chip with its share of the server. The network is w / (1 - w) of the server where w is its
+    share of both; the facility is built for the IT power, which spares on the shelf do not draw.
+    """
+    share = terms.network_share_fraction
+    return Capital(
+        server_usd=purchase_usd,
+        network_usd=purchase_usd * share / (1 - share),
+        spares_usd=purchase_usd * terms.spares_fraction,
+        facility_usd=it_power_w * terms.facility_usd_per_w,
+    )
+
+
+def cost_of_ownership(
+    terms: OwnershipTerms, capital: Capital, *, power_w: Values, pue: Values, tariff_usd_per_kwh: Values
+) -> OwnershipCost:
+    """USD per accelerator-hour powered.
+
+    [P_server A(r, n_server, s) + P_network CRF(r, n_network) + P_facility CRF(r, n_facility) + P_spares A(r, n_server, s)
+    + (operations + maintenance) (P_server + P_network)] / 8760 + kW x PUE x USD/kWh, A being the annuity less residual value.
+    `power_w` is the average IT power at the actual load, not the power that the facility is built for; it is drawn in every powered hour.
+    """
+    rate, it_usd = terms.cost_of_capital_fraction, capital.server_usd + capital.network_usd
+    server = annuity_usd_per_year(1.0, rate, terms.server_life_years, terms.residual_fraction) / HOURS_PER_YEAR
+    return OwnershipCost(
+        server_capital_usd_per_h=capital.server_usd * server,
+        network_capital_usd_per_h=annuity_usd_per_year(capital.network_usd, rate, terms.network_life_years) / HOURS_PER_YEAR,
+        facility_capital_usd_per_h=annuity_usd_per_year(capital.facility_usd, rate, terms.facility_life_years) / HOURS_PER_YEAR,
+        energy_usd_per_h=power_w / _W_PER_KW * pue * tariff_usd_per_kwh,
+        operations_usd_per_h=it_usd * terms.operations_fraction_per_year / HOURS_PER_YEAR,
+        maintenance_usd_per_h=it_usd * terms.maintenance_fraction_per_year / HOURS_PER_YEAR,
+        spares_usd_per_h=capital.spares_usd * server,
+    )

@@ -1,0 +1,1 @@
+"""The fleet: demand to replicas, reserves, whole systems, megawatts and money."""

@@ -1,0 +1,1 @@
+"""Results: Arrow tables whose fields carry unit and description, and where they are kept."""

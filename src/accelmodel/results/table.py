@@ -1,0 +1,51 @@
+"""Arrow tables whose columns know their unit and description."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from accelmodel.columns import column
+
+_TYPES = {"float": pa.float64(), "integer": pa.int64(), "boolean": pa.bool_(), "string": pa.string()}
+
+
+def table(values: Mapping[str, Any], metadata: Mapping[str, str] | None = None) -> pa.Table:
+    """An Arrow table of columns from `accelmodel.columns`; values are arrays, sequences or Arrow arrays of one length.
+
+    NaN becomes null: what is unknown or cannot run has no number. A float array without NaN is taken without a copy.
+    """
+    arrays, fields = [], []
+    for name, given in values.items():
+        known = column(name)
+        array = given if isinstance(given, pa.Array) else _array(given, _TYPES[known.type])
+        arrays.append(array)
+        fields.append(pa.field(name, array.type, metadata={"unit": known.unit, "description": known.description}))
+    return pa.table(arrays, schema=pa.schema(fields, metadata=dict(metadata or {})))
+
+
+def _array(values: Any, type_: pa.DataType) -> pa.Array:
+    if isinstance(values, np.ndarray) and values.dtype == np.float64 and type_ == pa.float64():
+        return pa.array(values, from_pandas=bool(np.isnan(np.sum(values))))
+    if isinstance(values, Sequence) and type_ == pa.float64():
+        values = [None if value is None or value != value else float(value) for value in values]
+    return pa.array(values, type=type_)
+
+
+def labels(codes: np.ndarray[Any, np.dtype[np.float64]], names: Sequence[str]) -> pa.Array:
+    """A string column, dictionary-encoded, from codes that index into `names`."""
+    return pa.DictionaryArray.from_arrays(pa.array(codes.astype(np.int8)), pa.array(list(names)))
+
+
+def constant(value: str, length: int) -> pa.Array:
+    """A string column of one value."""
+    return pa.DictionaryArray.from_arrays(pa.array(np.zeros(length, np.int8)), pa.array([value]))
+
+
+def rows(of: pa.Table) -> list[dict[str, Any]]:
+    """The table's rows as dicts, nulls as None."""
+    found: list[dict[str, Any]] = of.to_pylist()
+    return found

@@ -1,0 +1,1 @@
+"""Serving: what a loaded replica gives its users: latencies, rates, occupancy, power."""

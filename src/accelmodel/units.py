@@ -1,0 +1,121 @@
+"""Units at the edge: a figure's unit string becomes a factor to SI and a dimension, once; the core sees bare SI numbers.
+
+SI here: byte, FLOP, second, watt, joule, token, accelerator, USD. FLOP, token, accelerator and currency are dimensions of their own, so that
+TFLOP/s is never taken for TB/s, nor USD/Mtok for USD/h.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from accelmodel.errors import InputError
+
+if TYPE_CHECKING:
+    import pint
+
+# What Pint lacks or holds to be dimensionless (a bit). OP is an integer operation, which shares the tensor engine's clock with FLOP; a year has 8760 h,
+# as in every cost table of this trade.
+_DEFINITIONS = """
+bit = [information]
+year = 8760 * hour
+FLOP = [operation]
+OP = FLOP
+token = [token] = tok
+accelerator = [accelerator] = chip
+USD = [currency]
+request = [request]
+"""
+
+HOURS_PER_YEAR = 8760.0
+SECONDS_PER_HOUR = 3600.0
+SECONDS_PER_DAY = 86_400.0
+TOKENS_PER_MTOK = 1e6
+
+
+@dataclass(frozen=True)
+class Unit:
+    """A unit as written, its factor to SI and its dimension.
+
+    `factor` times a value in this unit is the value in SI (byte, FLOP, s, W, J, token, accelerator, USD).
+    """
+
+    text: str
+    factor: float
+    dimension: str
+
+
+@functools.cache
+def registry() -> pint.UnitRegistry:
+    """The Pint registry with the trade's own units."""
+    import pint
+
+    reg: pint.UnitRegistry = pint.UnitRegistry(cache_folder=":auto:", on_redefinition="ignore")
+    for line in _DEFINITIONS.strip().splitlines():
+        reg.define(line)
+    return reg
+
+
+# A base expression per dimension that a figure may have; the name is what messages print.
+_DIMENSIONS = {
+    "ratio": "",
+    "time": "s",
+    "frequency": "1/s",
+    "memory": "byte",
+    "bandwidth": "byte/s",
+    "compute": "FLOP/s",
+    "power": "W",
+    "energy": "J",
+    "money": "USD",
+    "money per time": "USD/s",
+    "money per token": "USD/token",
+    "money per energy": "USD/J",
+    "money per power": "USD/W",
+    "money per accelerator": "USD/accelerator",
+    "accelerators": "accelerator",
+    "tokens": "token",
+    "tokens per second": "token/s",
+    "requests per second": "request/s",
+    "mass per energy": "kg/J",
+    "volume per energy": "m^3/J",
+    "area": "m^2",
+}
+
+
+@functools.cache
+def _dimension_names() -> dict[object, str]:
+    reg = registry()
+    return {reg.parse_units(expression).dimensionality: name for name, expression in _DIMENSIONS.items()}
+
+
+@functools.cache
+def unit(text: str) -> Unit:
+    """A unit string (`TB/s`, `GiB`, `TFLOP/s`, `USD/kWh`, `USD/Mtok`, `1`, `%`) as factor and dimension.
+
+    Raises InputError for a unit that cannot be read or has no use here.
+
+    >>> unit("GiB")
+    Unit(text='GiB', factor=1073741824.0, dimension='memory')
+    >>> unit("USD/Mtok").factor
+    1e-06
+    """
+    import pint
+
+    reg = registry()
+    try:
+        parsed = reg.parse_units("" if text == "1" else "percent" if text == "%" else text)
+        base = reg.Quantity(1.0, parsed)
+        dimension = _dimension_names().get(base.dimensionality)
+        if dimension is None:
+            raise InputError(f"unit '{text}' has no use here", value=text, allowed=_DIMENSIONS)
+        factor = float(base.to(_DIMENSIONS[dimension] or "dimensionless").magnitude)
+    except (pint.UndefinedUnitError, pint.DefinitionSyntaxError, ValueError, TypeError, AttributeError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(
+            f"unit '{text}' cannot be read",
+            value=text,
+            allowed=["1", "%", "TFLOP/s", "GB", "GiB", "TB/s", "Gbit/s", "W", "kW", "us", "USD", "USD/hour", "USD/Mtok", "USD/kWh", "year"],
+        ) from None
+    return Unit(text, factor, dimension)

@@ -1,0 +1,105 @@
+"""Availability, N of M, spares: published examples, and sums written out term by term."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from accelmodel.errors import InputError
+from accelmodel.fleet.availability import (
+    FailureDomain,
+    count_for_availability,
+    group_availability_fraction,
+    mean_in_repair,
+    probability_enough_up,
+    spare_stock,
+    spares_service_fraction,
+)
+
+
+def binomial_tail(installed: int, needed: int, up: float) -> float:
+    return math.fsum(math.comb(installed, k) * up**k * (1 - up) ** (installed - k) for k in range(needed, installed + 1))
+
+
+def poisson_sum(mean: float, stock: int) -> float:
+    return math.fsum(math.exp(k * math.log(mean) - mean - math.lgamma(k + 1)) for k in range(stock + 1))
+
+
+def test_mtbf_and_mttr():
+    assert FailureDomain("host", 16, mtbf_h=990.0, mttr_h=10.0).availability_fraction == pytest.approx(0.99)
+
+
+def test_a_replica_needs_all_its_chips_and_hosts():
+    chip = FailureDomain("chip", 1, mtbf_h=9_999.0, mttr_h=1.0)  # 0.9999
+    host = FailureDomain("host", 16, mtbf_h=999.0, mttr_h=1.0)  # 0.999
+    # 32 chips on 2 hosts: 0.9999^32 x 0.999^2; 33 chips need a third host.
+    assert group_availability_fraction(32, [chip, host]) == pytest.approx(0.9999**32 * 0.999**2)
+    assert group_availability_fraction(33, [chip, host]) == pytest.approx(0.9999**33 * 0.999**3)
+    assert group_availability_fraction(8, []) == 1.0
+
+
+def test_three_of_four():
+    # Reliability Analytics, "k out of n configuration" (2011-09-02): 4 displays at 0.9, 3 must work: 0.6561 + 0.2916 = 0.9477.
+    assert round(probability_enough_up(4, 3, 0.9), 4) == 0.9477
+    # 3 of 4 engines at 0.97: 0.9948 (reliability course, k-out-of-n redundancy).
+    assert round(probability_enough_up(4, 3, 0.97), 4) == 0.9948
+    assert probability_enough_up(2, 3, 0.9) == 0.0
+    assert probability_enough_up(2, 0, 0.9) == 1.0
+
+
+def test_smallest_count_by_hand():
+    assert count_for_availability(3, 0.9, 0.94) == 4  # 0.729 with 3, 0.9477 with 4
+    assert count_for_availability(3, 0.9, 0.95) == 5  # 0.99144 with 5
+    assert count_for_availability(1, 0.9, 0.999) == 3  # 1 - 0.1^3
+    assert count_for_availability(7, 1.0, 1.0) == 7
+    assert count_for_availability(0, 0.9, 0.999) == 0
+
+
+@settings(deadline=None)
+@given(needed=st.integers(1, 60), up=st.floats(0.5, 0.9999), target=st.floats(0.5, 0.9999))
+def test_the_count_is_the_smallest_that_is_enough(needed, up, target):
+    count = count_for_availability(needed, up, target)
+    assert binomial_tail(count, needed, up) >= target - 1e-9
+    assert count == needed or binomial_tail(count - 1, needed, up) < target + 1e-9
+
+
+def test_thousands_of_systems():
+    # 7,813 systems of availability 0.99 at 99.9 %: near the normal approximation, (7813 + 3.0902 sqrt(7813 x 0.01)) / 0.99 = 7919.5.
+    assert count_for_availability(7_813, 0.99, 0.999) == pytest.approx(7_919.5, abs=2)
+
+
+def test_spares_of_half_a_million_chips():
+    # 500,000 chips, 9 % a year, 72 h turnaround: 500,000 x 0.09 / 8760 x 72 = 369.86, or 370. A stock of 430 (the normal approximation,
+    # 369.86 + 3.0902 sqrt(369.86) = 429.3) serves 99.897 %, 99.9 % to the printed digit; 431 is the first that is not below 99.9 %.
+    mean = mean_in_repair(500_000, 0.09, 72.0)
+    assert mean == pytest.approx(369.863, abs=1e-3)
+    assert spares_service_fraction(mean, 430) == pytest.approx(0.99897, abs=5e-6)
+    assert round(spares_service_fraction(mean, 430), 3) == 0.999
+    assert spare_stock(mean, 0.999) == 431
+    assert poisson_sum(mean, 430) < 0.999 <= poisson_sum(mean, 431)
+
+
+@settings(deadline=None)
+@given(mean=st.floats(0.001, 500), service=st.floats(0.01, 0.9999))
+def test_the_stock_is_the_smallest_that_serves(mean, service):
+    stock = spare_stock(mean, service)
+    assert poisson_sum(mean, stock) >= service - 1e-9
+    assert stock == 0 or poisson_sum(mean, stock - 1) < service + 1e-9
+
+
+def test_nothing_fails_nothing_is_stocked():
+    assert spare_stock(mean_in_repair(1000, 0.0, 72.0), 0.999) == 0
+
+
+def test_bad_input_is_refused_by_name():
+    with pytest.raises(InputError, match=r"host\.mtbf_h"):
+        FailureDomain("host", 16, mtbf_h=0.0, mttr_h=1.0)
+    with pytest.raises(InputError, match="target_fraction"):
+        count_for_availability(3, 0.9, 1.0)
+    with pytest.raises(InputError, match="availability_fraction"):
+        count_for_availability(3, 0.0, 0.9)
+    with pytest.raises(InputError, match="service_fraction"):
+        spare_stock(10.0, 1.0)
