@@ -1,1 +1,47 @@
+"""What a million tokens cost on an AI accelerator, what margin they leave, and how much hardware, power and money a demand needs.
+
+Names are imported when first used, so that `import accelmodel` costs next to nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from accelmodel import catalog
+    from accelmodel.catalog.library import Library
+    from accelmodel.core.replica import Replica
+    from accelmodel.errors import DoesNotFitError, InputError
+    from accelmodel.studies.points import Point, evaluate, replica
+    from accelmodel.studies.run import Run, run
+
 __version__ = "0.1.0"
+
+__all__ = ["DoesNotFitError", "InputError", "Library", "Point", "Replica", "Run", "catalog", "evaluate", "replica", "run"]
+
+_HOME = {
+    "DoesNotFitError": "errors",
+    "InputError": "errors",
+    "Library": "catalog.library",
+    "Point": "studies.points",
+    "Replica": "core.replica",
+    "Run": "studies.run",
+    "evaluate": "studies.points",
+    "replica": "studies.points",
+    "run": "studies.run",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "catalog":
+        return importlib.import_module("accelmodel.catalog")
+    if name not in _HOME:
+        raise AttributeError(f"module 'accelmodel' has no attribute '{name}'")
+    value = getattr(importlib.import_module(f"accelmodel.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

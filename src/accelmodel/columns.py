@@ -47,7 +47,7 @@ _COLUMNS = (
     Column("power_w", "W", "draw of the replica's accelerators at this load, hosts and cooling not included"),
     Column("energy_j_per_output_token", "J", "energy of the replica's accelerators per output token"),
     # Money
-    Column("replica_cost_usd_per_h", "USD/h", "cost of the replica per hour, idle hours included in neither cost nor tokens"),
+    Column("replica_cost_usd_per_h", "USD/h", "cost of the replica per hour, at its mean draw over loaded and idle hours"),
     Column("cost_usd_per_mtok_input", "USD/Mtok", "cost per million uncached input tokens, by device time"),
     Column("cost_usd_per_mtok_cached_input", "USD/Mtok", "cost per million cached input tokens, by device time"),
     Column("cost_usd_per_mtok_output", "USD/Mtok", "cost per million output tokens, by device time"),

@@ -47,11 +47,11 @@ class Unit:
 
 
 @functools.cache
-def registry() -> pint.UnitRegistry:
+def registry() -> pint.UnitRegistry[float]:
     """The Pint registry with the trade's own units."""
     import pint
 
-    reg: pint.UnitRegistry = pint.UnitRegistry(cache_folder=":auto:", on_redefinition="ignore")
+    reg: pint.UnitRegistry[float] = pint.UnitRegistry(cache_folder=":auto:", on_redefinition="ignore")
     for line in _DEFINITIONS.strip().splitlines():
         reg.define(line)
     return reg

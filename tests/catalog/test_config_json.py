@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
@@ -88,8 +89,8 @@ def test_config_gives_the_architecture_of_the_catalogue(path: Path) -> None:
 UNRESOLVED = """
 Apertus-8B-Instruct-2509 Chandra-OCR(Qwen3-VL-8B-class) ERNIE-4.5-0.3B-PT MiniCPM4-8B Mistral-Small-3.1-24B-Instruct-2503 OLMo-3-7B-Think
 Phi-3-mini-4k-instruct Phi-3.5-MoE-instruct Qwen2-7B-Instruct Qwen2.5-Omni-7B Qwen2.5-VL-32B-Instruct Qwen3-0.6B Qwen3-VL-8B-Thinking
-Qwen3.5-2B Qwen3.5-4B Seed-OSS-36B-Instruct SmolLM3-3B Trinity-Large-250B-A15B Trinity-Nano-6B-A1B biogpt gemma-3-1b-it google/flan-t5-xl gpt2
-granite-3.1-8b-instruct helium-1-2b hunyuan-7b-instruct idefics-9b-instruct orion-14b-chat persimmon-8b-base phi-1_5 pythia-2.8b
+Qwen3.5-2B Qwen3.5-4B Seed-OSS-36B-Instruct SmolLM3-3B Trinity-Large-250B-A15B Trinity-Nano-6B-A1B biogpt gemma-3-1b-it google/flan-t5-xl
+gpt2 granite-3.1-8b-instruct helium-1-2b hunyuan-7b-instruct idefics-9b-instruct orion-14b-chat persimmon-8b-base phi-1_5 pythia-2.8b
 recurrentgemma-2b-it starcoder2-3b t5-3b vaultgemma-1b xglm-564M
 """.split()  # noqa: SIM905
 
@@ -251,6 +252,8 @@ def without(config: dict[str, Any], key: str) -> dict[str, Any]:
         (without(NEMOTRON_H, "hybrid_override_pattern"), "hybrid_override_pattern", "is missing"),
         (LLAMA | {"quantization_config": {"quant_method": "quip"}}, "quantization_config.quant_method", "'quip' is not understood"),
         (LLAMA | {"quantization_config": {"quant_method": "mxfp4"}}, "quantization_config.quant_method", "dense model"),
+        (LLAMA | {"quantization_config": {"quant_method": "gptq", "bits": 3}}, "quantization_config.bits", "'3' is not understood"),
+        (DEEPSEEK | {"mlp_layer_types": ["sparse"] * 4}, "mlp_layer_types", "does not agree"),
         ({"model_type": "llama4", "text_config": 5}, "text_config", "is not an object"),
         ({"model_type": "llama4", "text_config": LLAMA | {"model_type": "rwkv7"}}, "text_config.model_type", "'rwkv7'"),
     ],
@@ -296,6 +299,17 @@ def test_nonsense_is_refused_with_its_key(key: str, value: object) -> None:
     with pytest.raises(InputError) as caught:
         read_config(LLAMA | {key: value}, "config.json")
     assert caught.value.key == key
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_one_wrong_value_is_refused_or_does_not_matter(path: Path) -> None:
+    config = json.loads(path.read_text())
+    for level in (config, *(value for value in config.values() if isinstance(value, dict))):
+        for key, right in list(level.items()):
+            for level[key] in (0, -1, 1.5, "x", ["x"], [[1]], {"a": 1}, None):
+                with contextlib.suppress(InputError):
+                    assert read_config(config).layers > 0
+            level[key] = right
 
 
 @given(st.permutations(["full_attention", "sliding_attention", "sliding_attention", "full_attention"]))

@@ -30,6 +30,8 @@ class Parameters(Strict):
     attention_compute_efficiency: _Efficiency
     expert_efficiency: _Efficiency
     link_efficiency: _Efficiency
+    link_overlap_fraction: Annotated[Figure, of("ratio", 0, 1)]
+    scale_out_latency: _Overhead
     gemm_floor_tokens: Annotated[Figure, of("tokens", 0, 1000)]
     expert_skew_exponent: Annotated[Figure, of("ratio", 0.5, 1.0)]
     expert_imbalance_factor: Annotated[Figure, of("ratio", 1.0, 5.0)]
@@ -48,13 +50,16 @@ class Parameters(Strict):
     chunk_tokens: Annotated[Figure, of("tokens", 16, 1_000_000)]
     usable_memory_fraction: Annotated[Figure, of("ratio", 0.3, 1)]
     runtime_reserve: Annotated[Figure, of("memory", 0, 64, "GB")]
+    graph_reserve: Annotated[Figure, of("memory", 0, 64, "GB")]
     kv_admission_factor: Annotated[Figure, of("ratio", 0.5, 3)]
     kv_row_floor: Annotated[Figure, of("memory", 0, 65536)]
     prefill_square_factor: Annotated[Figure, of("ratio", 1, 2)]
     serial_prefill: Annotated[Figure, of("ratio", 0, 1)]
     power_floor_fraction: Annotated[Figure, of("ratio", 0, 1)]
+    power_idle_fraction: Annotated[Figure, of("ratio", 0, 1)]
     power_memory_fraction: Annotated[Figure, of("ratio", 0, 5)]
     power_compute_fraction: Annotated[Figure, of("ratio", 0, 20)]
+    power_link_fraction: Annotated[Figure, of("ratio", 0, 5)]
 
 
 class ServingEngine(Strict):
@@ -87,7 +92,7 @@ class Calibration(Strict):
     engines: dict[str, ServingEngine]
     generations: dict[str, dict[str, _Factor]] = Field(default_factory=dict)
     extrapolated: tuple[str, ...] = ()
-    spreads: dict[Literal["seen", "extrapolated"], Spread] = Field(default_factory=dict)
+    spreads: dict[Literal["seen", "moe", "extrapolated"], Spread] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _factors_name_parameters(self) -> Calibration:
@@ -102,9 +107,14 @@ class Calibration(Strict):
             raise ValueError(f"default_engine '{self.default_engine}' is not one of {sorted(self.engines)}")
         return self
 
-    def spread(self, generation: str) -> Spread | None:
-        """How far measurements lie from predictions on accelerators of a generation; None where nobody knows."""
-        return self.spreads.get("extrapolated" if generation in self.extrapolated else "seen")
+    def spread(self, generation: str, has_experts: bool) -> Spread | None:
+        """How far measurements lie from predictions on accelerators of a generation; None where nobody knows.
+
+        `extrapolated` holds where the generation was not measured, `moe` for mixtures of experts where the stack says so: the wider of those that apply.
+        """
+        applying = ["extrapolated" if generation in self.extrapolated else "seen", *(["moe"] if has_experts else [])]
+        found = [self.spreads[name] for name in applying if name in self.spreads]
+        return max(found, key=lambda spread: spread.time_per_output_token.si, default=None)
 
     def engine(self, name: str) -> str:
         """The key of a serving engine given by key or alias; InputError with the nearest name."""

@@ -78,13 +78,13 @@ class _Config:
         """Whether any of the keys has a value."""
         return any(self.data.get(key) is not None for key in keys)
 
-    def whole(self, key: str, default: int | None = None) -> int:
-        """A whole number of at least 0; InputError where it is absent and has no default."""
+    def whole(self, key: str, default: int | None = None, at_least: int = 0) -> int:
+        """A whole number; InputError where it is absent and has no default."""
         value = self.get(key, default)
         if value is None:
             raise self.fault("is missing, and the architecture needs it", key)
-        if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-            raise self.fault(f"is not a whole number of at least 0 (got {value!r})", key, value)
+        if not isinstance(value, int) or isinstance(value, bool) or value < at_least:
+            raise self.fault(f"is not a whole number of at least {at_least} (got {value!r})", key, value)
         return value
 
     def first(self, *keys: str) -> int:
@@ -167,8 +167,8 @@ def _head_dim(c: _Config) -> int:
     """`head_dim`, or the hidden size divided among the heads, as every type without the key has it."""
     if c.has("head_dim"):
         return c.whole("head_dim")
-    heads = c.whole("num_attention_heads")
-    if heads == 0 or c.whole("hidden_size") % heads:
+    heads = c.whole("num_attention_heads", at_least=1)
+    if c.whole("hidden_size") % heads:
         raise c.fault(f"does not divide the hidden size {c.whole('hidden_size')}", "num_attention_heads", heads)
     return c.whole("hidden_size") // heads
 
@@ -236,21 +236,21 @@ def _routed_moe(c: _Config, **more: Any) -> Moe:
     return Moe(**(sizes | more))
 
 
-def _ffns(c: _Config, dense: Callable[[], Ffn], moe: Ffn, first_dense: str = "first_k_dense_replace") -> list[Ffn]:
+def _ffns(c: _Config, dense: Callable[[], Ffn], moe: Ffn) -> list[Ffn]:
     """FFN by layer: some leading dense layers, then an MoE in every `moe_layer_freq`-th (a number, or a list of one flag a layer)."""
     layers = _layers(c)
-    leading = c.whole(first_dense)
+    leading = c.whole("first_k_dense_replace")
     frequency = c.get("moe_layer_freq", 1)
     if isinstance(frequency, list):
         routed = [bool(flag) for flag in c.items("moe_layer_freq", layers)]
     else:
-        every = max(1, c.whole("moe_layer_freq", 1))
+        every = c.whole("moe_layer_freq", 1, at_least=1)
         routed = [layer >= leading and layer % every == 0 for layer in range(layers)]
     if c.has("mlp_layer_types"):
         words = {"dense": False, "sparse": True}
         named = [c.one_of("mlp_layer_types", word, words) for word in c.items("mlp_layer_types", layers)]
         if named != routed:
-            raise c.fault(f"does not agree with '{first_dense}'", "mlp_layer_types")
+            raise c.fault("does not agree with 'first_k_dense_replace'", "mlp_layer_types")
     return [moe if is_routed else dense() for is_routed in routed]
 
 
@@ -331,7 +331,8 @@ def _quantized(q: _Config) -> tuple[Dtype, bool]:
         return dtype, spares_attention
     if method == "compressed-tensors":
         return _compressed_tensors(q), spares_attention
-    return ("int8" if q.whole("bits") == 8 else "int4"), spares_attention
+    bits: dict[str, Dtype] = {"4": "int4", "8": "int8"}
+    return q.one_of("bits", str(q.whole("bits")), bits), spares_attention
 
 
 def _compressed_tensors(q: _Config) -> Dtype:
@@ -390,7 +391,7 @@ def _qwen_ffns(c: _Config) -> list[Ffn]:
         expert_intermediate_size=c.whole("moe_intermediate_size"),
         shared_intermediate_size=c.whole("shared_expert_intermediate_size", 0),
     )
-    step = max(1, c.whole("decoder_sparse_step", 1))
+    step = c.whole("decoder_sparse_step", 1, at_least=1)
     dense_layers = c.whole_items("mlp_only_layers")
     routed = [layer not in dense_layers and (layer + 1) % step == 0 for layer in range(_layers(c))]
     c.skip("intermediate_size")  # present in files whose every layer is MoE
@@ -412,7 +413,7 @@ def _qwen_hybrid(c: _Config) -> Architecture:
         state_dtype=c.one_of("mamba_ssm_dtype", c.get("mamba_ssm_dtype", "float32"), _PLAIN),
     )
     full = _gqa(c, output_gate=c.flag("attn_output_gate", True))
-    interval = c.whole("full_attention_interval", 4)
+    interval = c.whole("full_attention_interval", 4, at_least=1)
     meanings: dict[str, Attention] = {"linear_attention": linear, "full_attention": full}
     attentions = _by_type(c, meanings, lambda layer: "linear_attention" if (layer + 1) % interval else "full_attention")
     ffns = _qwen_ffns(c) if c.has("num_experts") else [_dense(c)] * len(attentions)
@@ -480,8 +481,8 @@ def _gpt_oss(c: _Config) -> Architecture:
 def _llama4(c: _Config) -> Architecture:
     """Attention in chunks, in layers without rotary positions over the whole context; MoE in every `interleave_moe_layer_step`-th layer."""
     full, chunked = _gqa(c), _gqa(c, c.whole("attention_chunk_size"))
-    layers, step = _layers(c), max(1, c.whole("interleave_moe_layer_step"))
-    interval = c.whole("no_rope_layer_interval", 4) or 4
+    layers, step = _layers(c), c.whole("interleave_moe_layer_step", at_least=1)
+    interval = c.whole("no_rope_layer_interval", 4, at_least=1)
     rotary = c.whole_items("no_rope_layers") or [(layer + 1) % interval for layer in range(layers)]
     if len(rotary) < layers:
         raise c.fault(f"has {len(rotary)} entries for {layers} layers", "no_rope_layers")
@@ -495,7 +496,7 @@ def _llama4(c: _Config) -> Architecture:
 
 
 def _gemma(c: _Config, pattern: int, **defaults: Any) -> Architecture:
-    every = c.whole("sliding_window_pattern", c.whole("_sliding_window_pattern", pattern))
+    every = c.whole("sliding_window_pattern", c.whole("_sliding_window_pattern", pattern), at_least=1)
     meanings = {"full_attention": _gqa(c), "sliding_attention": _gqa(c, c.whole("sliding_window"))}
     attentions = _by_type(c, meanings, lambda layer: "sliding_attention" if (layer + 1) % every else "full_attention")
     return _architecture(c, [(attention, _dense(c)) for attention in attentions], tied=True, **defaults)
@@ -596,8 +597,8 @@ def _nemotron_nas(c: _Config) -> Architecture:
         attention, ffn = entry.inner("attention"), entry.inner("ffn")
         part: Attention | None = None
         if not attention.flag("no_op"):
-            per_group = attention.whole("n_heads_in_group")
-            if per_group == 0 or heads % per_group:
+            per_group = attention.whole("n_heads_in_group", at_least=1)
+            if heads % per_group:
                 raise attention.fault(f"does not divide the {heads} heads", "n_heads_in_group", per_group)
             part = _gqa(c, attention.optional("window_length"), heads=heads, kv_heads=heads // per_group)
         attention.skip("n_heads_in_group", "window_length")

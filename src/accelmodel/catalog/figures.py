@@ -6,7 +6,7 @@ import re
 import tomllib
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -150,25 +150,33 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise InputError(f"is not valid TOML: {error}", file=path) from None
 
 
-def parse(record: type[Record], data: object, file: object) -> Record:
-    """Validate `data` as `record`; the first fault becomes one InputError with file, key, value, what is allowed and the nearest name."""
+def parse(record: type[Record], data: object, file: object, at: str = "") -> Record:
+    """Validate `data` as `record`; the first fault becomes one InputError with file, key, value, what is allowed and the nearest name.
+
+    `at` is the key at which the data stand in the file.
+    """
     try:
         return record.model_validate(data)
     except ValidationError as error:
-        raise input_error(error, record, file) from None
+        raise input_error(error, record, file, at) from None
 
 
-def input_error(error: ValidationError, record: type[BaseModel], file: object) -> InputError:
+def input_error(error: ValidationError, record: type[BaseModel], file: object, at: str = "") -> InputError:
     """The first fault of a ValidationError in the words of an InputError."""
     # An unknown key explains a missing one (a typo makes both), so it is told first.
     fault = min(error.errors(include_url=False), key=lambda item: item["type"] != "extra_forbidden")
-    key = ".".join(str(part) for part in fault["loc"])
+    location = _untagged(record, fault["loc"])
+    key = ".".join(str(part) for part in ([at] if at else []) + location)
     value = fault["input"]
     message = fault["msg"].removeprefix("Value error, ")
     if fault["type"] == "extra_forbidden":
-        return InputError("unknown key", file=file, key=key, value=str(fault["loc"][-1]), allowed=_keys_at(record, fault["loc"][:-1]))
+        return InputError("unknown key", file=file, key=key, value=str(fault["loc"][-1]), allowed=_keys(_records_at(record, fault["loc"][:-1])))
     if fault["type"] == "missing":
         return InputError("is missing", file=file, key=key)
+    if fault["type"] == "union_tag_invalid":
+        context = fault.get("ctx", {})
+        allowed = re.findall(r"'([^']+)'", str(context.get("expected_tags", "")))
+        return InputError(f"'{context.get('tag')}' is not known", file=file, key=f"{key}.kind", value=context.get("tag"), allowed=allowed)
     if fault["type"] in ("literal_error", "enum"):
         allowed = re.findall(r"'([^']+)'", str(fault.get("ctx", {}).get("expected", "")))
         return InputError(f"'{value}' is not known", file=file, key=key, value=value, allowed=allowed)
@@ -176,22 +184,57 @@ def input_error(error: ValidationError, record: type[BaseModel], file: object) -
     return InputError(message + shown, file=file, key=key, value=value)
 
 
-def _keys_at(record: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
-    """Keys that the record at a location inside `record` takes."""
+def _steps(record: type[BaseModel], location: tuple[int | str, ...]) -> list[tuple[int | str, Any, bool]]:
+    """The parts of a location, each with the type that it leads to and whether it is the tag of a union rather than a key."""
     current: Any = record
+    found = []
     for part in location:
-        if isinstance(part, int):
-            continue
-        if isinstance(current, type) and issubclass(current, BaseModel) and part in current.model_fields:
-            current = _record_in(current.model_fields[part].annotation)
-        elif not isinstance(current, type):
-            current = _record_in(current)
-    return list(current.model_fields) if isinstance(current, type) and issubclass(current, BaseModel) else []
+        current, is_tag = _step(_bare(current), part)
+        found.append((part, current, is_tag))
+    return found
 
 
-def _record_in(annotation: Any) -> Any:
-    """The pydantic record inside an annotation such as `tuple[Level, ...]` or `Figure | None`."""
+def _step(current: Any, part: int | str) -> tuple[Any, bool]:
+    """The type behind one part of a location, and whether the part is a tag."""
+    if get_origin(current) in (dict, tuple, list):
+        return next((argument for argument in reversed(get_args(current)) if argument is not Ellipsis), current), False
+    records = _records_in(current)
+    tagged = [item for item in records if part in _tags(item)] if len(records) > 1 else []
+    fields = [item.model_fields[part].annotation for item in records if isinstance(part, str) and part in item.model_fields]
+    return (tagged or fields or [current])[0], bool(tagged)
+
+
+def _bare(annotation: Any) -> Any:
+    """An annotation without `Annotated` and without `None`."""
+    if get_origin(annotation) is Annotated:
+        return _bare(get_args(annotation)[0])
+    arguments = [argument for argument in get_args(annotation) if argument is not type(None)]
+    return _bare(arguments[0]) if len(arguments) == 1 and type(None) in get_args(annotation) else annotation
+
+
+def _records_at(record: type[BaseModel], location: tuple[int | str, ...]) -> list[type[BaseModel]]:
+    steps = _steps(record, location)
+    return _records_in(steps[-1][1] if steps else record)
+
+
+def _untagged(record: type[BaseModel], location: tuple[int | str, ...]) -> list[int | str]:
+    """A location as its file spells it: without the tags that pydantic puts in where a union is tagged."""
+    return [part for part, _, is_tag in _steps(record, location) if not is_tag]
+
+
+def _keys(records: list[type[BaseModel]]) -> list[str]:
+    """Keys that a record takes, as a file spells them."""
+    return [field.alias or name for name, field in records[0].model_fields.items()] if records else []
+
+
+def _tags(record: type[BaseModel]) -> tuple[Any, ...]:
+    """What the record's `kind` may say, where it is one of a tagged union."""
+    kind = record.model_fields.get("kind")
+    return get_args(kind.annotation) if kind is not None else ()
+
+
+def _records_in(annotation: Any) -> list[type[BaseModel]]:
+    """The pydantic records inside an annotation such as `tuple[Level, ...]` or `Figure | None`."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    found = [_record_in(argument) for argument in getattr(annotation, "__args__", ())]
-    return next((item for item in found if isinstance(item, type) and issubclass(item, BaseModel)), annotation)
+        return [annotation]
+    return [record for argument in get_args(annotation) for record in _records_in(argument)]

@@ -78,19 +78,18 @@ class Library:
 
     def path(self, kind: str, name: str) -> Path:
         """The file of an entry named by name, alias or path; InputError with the nearest name where there is none."""
+        files = self.files(kind)
+        found = files.get(name) or files.get(name.casefold()) or self._aliases(kind).get(_folded(name))
+        if found is not None:
+            return found
         if name.endswith((".toml", ".json")) or os.sep in name:
             path = Path(name)
             if not path.is_file():
                 raise InputError("no such file", file=path)
             return path
-        files = self.files(kind)
-        found = files.get(name) or files.get(name.casefold())
-        if found is None:
-            found = self._aliases(kind).get(_folded(name))
-        if found is None:
-            raise InputError(f"no {_singular(kind)} is called '{name}'", key=_singular(kind), value=name, allowed=files)
-        return found
+        raise InputError(f"no {_singular(kind)} is called '{name}'", key=_singular(kind), value=name, allowed=files)
 
+    @functools.cache  # noqa: B019  one library lives as long as the process
     def _aliases(self, kind: str) -> dict[str, Path]:
         aliases: dict[str, Path] = {}
         for name, path in self.files(kind).items():

@@ -264,6 +264,10 @@ class Offers:
         """Today's token offers (the newest of each id), or those of one catalogue model."""
         return [offer for offer in _newest(self._tokens) if model in (None, offer.model)]
 
+    def all_dated(self) -> list[HourOffer | TokenOffer]:
+        """Every offer of every date, as a check of the catalogue needs them."""
+        return [*self._hours, *self._tokens]
+
     def history(self, system: str, term: str = "on-demand", region: str = HOME_REGION) -> list[HourOffer]:
         """Every dated price of one hourly offer, oldest first; each holds from its date to the next one's."""
         return sorted((offer for offer in self._hours if offer.id == f"{system}:{term}:{region}"), key=lambda offer: offer.date)
@@ -300,7 +304,8 @@ class Offers:
             of_system += [offer for offer in self._hours if offer.accelerator == accelerator]
         if not of_system:
             raise InputError(f"there is no offer for '{system}'", key="system", value=system, allowed={offer.item for offer in self._hours})
-        found = [offer for offer in of_system if offer.term == term] or [offer for offer in of_system if offer.reservation_only]
+        # A system without any public price is refused as that, whichever term is asked for.
+        found = of_system if all(offer.reservation_only for offer in of_system) else [offer for offer in of_system if offer.term == term]
         if not found:
             terms = {offer.term for offer in of_system}
             raise InputError(f"there is no {term} offer for '{system}'", key="offer", value=term, allowed=terms)

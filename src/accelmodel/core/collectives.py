@@ -1,25 +1,152 @@
-"""Collectives: bytes that each accelerator sends, one way, per byte of payload.
+"""Collectives on real topologies: latency and seconds per byte, by level of the network, algorithm and size of the group.
 
-Bandwidth terms only: inside a scale-up domain the latency of a collective is part of the calibrated overhead of a layer and is not charged twice.
-Source of the volumes: Thakur, Rabenseifner, Gropp, "Optimization of Collective Communication Operations in MPICH" (2005), sections 4.1 to 4.4.
+A group is placed innermost first: it fills a level before it spans the next, and one that spans two pays both (a reduce-scatter inside, an all-reduce of what is left
+among the groups, an all-gather inside). Each algorithm is a line, latency + seconds per byte x bytes; the fastest line at the size at hand is taken.
+Source of the algorithms and their volumes: Thakur, Rabenseifner, Gropp, "Optimization of Collective Communication Operations in MPICH" (2005), section 4.
 """
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
 
-def all_reduce(group: int) -> float:
-    """Bytes sent per payload byte by an all-reduce among `group` accelerators: 2 (g - 1) / g (reduce-scatter, then all-gather).
+from accelmodel.catalog.hardware import Level
+from accelmodel.core.replica import Replica
 
-    >>> all_reduce(8)
-    1.75
+Line = tuple[float, float]  # latency in s, and seconds per byte of payload
+Lines = tuple[Line, Line, Line]
+
+
+@dataclass(frozen=True)
+class Link:
+    """One level of the network: its size in accelerators, its topology, one-way bytes per second of an accelerator, latency of a message in s.
+
+    Inside a scale-up domain the latency is 0: there it is part of the calibrated overhead of a layer and is not charged twice.
     """
-    return 2.0 * (group - 1) / group
+
+    accelerators: float
+    topology: str
+    shape: tuple[int, ...]
+    bandwidth: float
+    latency_s: float
+
+    def usable(self, group: float) -> float:
+        """Bytes per second that a group inside the level can use: only the links among its own members count.
+
+        A switch gives every member its whole bandwidth. In a full mesh of n, a group of g owns (g - 1) / (n - 1) of a member's links; in a torus, a group that fills
+        k of d axes owns k / d of them.
+        """
+        if group <= 1 or self.topology in ("switch", "pcie", "single", "ring"):
+            return self.bandwidth
+        if self.topology == "mesh":
+            return self.bandwidth * (group - 1) / (self.accelerators - 1)
+        filled, rest = 0, group
+        for side in self.shape:
+            if rest > 1:
+                filled, rest = filled + 1, rest / side
+        return self.bandwidth * max(filled, 1) / len(self.shape)
+
+    @property
+    def is_direct(self) -> bool:
+        """Whether every member reaches every other without passing through a third."""
+        return self.topology in ("switch", "mesh", "pcie")
 
 
-def all_gather(group: int) -> float:
-    """Bytes sent per byte of the gathered whole by an all-gather, or by a reduce-scatter: (g - 1) / g.
+def links_of(replica: Replica) -> tuple[Link, ...]:
+    """The levels of a replica's network, innermost first; beyond the system's scale-up domain comes the scale-out network."""
+    efficiency = replica.parameters["link_efficiency"]
+    found = [_scale_up(replica, level, efficiency) for level in replica.system.scale_up]
+    scale_out = replica.accelerator.figures.scale_out_bandwidth
+    if scale_out is not None:
+        found.append(Link(math.inf, "switch", (), scale_out.si * efficiency, replica.parameters["scale_out_latency"]))
+    return tuple(found)
 
-    >>> all_gather(8)
-    0.875
+
+def _scale_up(replica: Replica, level: Level, efficiency: float) -> Link:
+    if level.accelerators == 1:
+        return Link(1, "single", (), math.inf, 0.0)
+    bandwidth = level.bandwidth or replica.accelerator.need("scale_up_bandwidth")
+    return Link(level.accelerators, level.topology, level.shape, bandwidth.si * efficiency, 0.0)
+
+
+def spans(links: tuple[Link, ...], group: int) -> list[tuple[Link, float]]:
+    """Levels that a group of accelerators spans, each with the number of parties that meet there.
+
+    >>> inner, outer = Link(8, "switch", (), 1.0, 0.0), Link(64, "switch", (), 1.0, 0.0)
+    >>> [parties for _, parties in spans((inner, outer), 16)]
+    [8, 2.0]
     """
-    return (group - 1) / group
+    found, covered = [], 1.0
+    for link in links:
+        reach = min(link.accelerators, group)
+        if reach > covered:
+            found.append((link, reach / covered))
+            covered = reach
+    return found
+
+
+def all_reduce(links: tuple[Link, ...], group: int) -> Lines:
+    """All-reduce of a payload among `group` accelerators: ring, halving-doubling (where all reach all), recursive doubling.
+
+    Per level with g parties and one-way bandwidth B: a ring sends 2 (g - 1) / g of the payload in 2 (g - 1) messages, halving-doubling the same in 2 log2 g,
+    recursive doubling the whole payload in each of log2 g. An outer level carries the 1 / g that the levels inside leave to each member.
+    """
+    ring, halving, doubling = (0.0, 0.0), (0.0, 0.0), (0.0, 0.0)
+    left = 1.0
+    for link, parties in spans(links, group):
+        rate, steps = link.usable(parties), math.ceil(math.log2(parties))
+        share = 2.0 * (parties - 1) / parties * left / rate
+        ring = (ring[0] + 2.0 * (parties - 1) * link.latency_s, ring[1] + share)
+        messages = 2.0 * steps if link.is_direct else 2.0 * (parties - 1)
+        halving = (halving[0] + messages * link.latency_s, halving[1] + share)
+        doubling = (doubling[0] + steps * link.latency_s, doubling[1] + steps * left / rate)
+        left /= parties
+    return ring, halving, doubling
+
+
+def all_gather(links: tuple[Link, ...], group: int) -> Lines:
+    """All-gather of a whole among `group` accelerators, or a reduce-scatter: (g - 1) / g of it per level, in g - 1 messages (ring) or log2 g (doubling)."""
+    ring, doubling = (0.0, 0.0), (0.0, 0.0)
+    left = 1.0
+    for link, parties in spans(links, group):
+        share = (parties - 1) / parties * left / link.usable(parties)
+        ring = (ring[0] + (parties - 1) * link.latency_s, ring[1] + share)
+        messages = math.ceil(math.log2(parties)) if link.is_direct else parties - 1
+        doubling = (doubling[0] + messages * link.latency_s, doubling[1] + share)
+        left /= parties
+    return ring, doubling, doubling
+
+
+def all_to_all(links: tuple[Link, ...], group: int) -> Lines:
+    """All-to-all of what one accelerator sends in all: at each level the share that leaves it, in one message a partner.
+
+    Of uniform traffic among G, a level that joins parties of n members carries (n_level - n_inner) / G of what an accelerator sends.
+    """
+    latency, per_byte, covered = 0.0, 0.0, 1.0
+    for link, parties in spans(links, group):
+        reach = covered * parties
+        latency += (parties - 1) * link.latency_s
+        per_byte += (reach - covered) / group / link.usable(parties)
+        covered = reach
+    return ((latency, per_byte),) * 3
+
+
+def send(links: tuple[Link, ...], distance: int) -> Line:
+    """Point to point to an accelerator `distance` accelerators away: the outermost level on the way, all links of that level."""
+    reached = [link for link in links if link.accelerators > distance] or [links[-1]]
+    return reached[0].latency_s, 1.0 / reached[0].bandwidth
+
+
+def scaled(lines: Lines, factor: float) -> Lines:
+    """Lines per byte of something of which a byte makes `factor` bytes of payload."""
+    return tuple((latency, per_byte * factor) for latency, per_byte in lines)  # type: ignore[return-value]
+
+
+def joined(*parts: Lines) -> Lines:
+    """One collective after the other."""
+    return tuple((sum(lines[k][0] for lines in parts), sum(lines[k][1] for lines in parts)) for k in range(3))  # type: ignore[return-value]
+
+
+def fastest_slope(*options: Lines) -> Lines:
+    """The option that is faster for large payloads, where the choice is between kinds of collective and not between algorithms of one."""
+    return min(options, key=lambda lines: min(per_byte for _, per_byte in lines))

@@ -19,7 +19,7 @@ import platformdirs
 Function = TypeVar("Function", bound=Callable[..., object])
 
 _PACKAGE = Path(__file__).resolve().parents[1]
-_ROOMS_WITH_KERNELS = ("core", "serving")
+_ROOMS_WITH_KERNELS = ("core", "serving", "economics")
 
 
 def kernel_sources(package: Path = _PACKAGE) -> list[Path]:

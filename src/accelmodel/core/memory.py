@@ -1,4 +1,4 @@
-"""Memory of a replica: what weights take, and what is left as the KV pool."""
+"""Memory of a replica: what weights, activations and the runtime take, and what is left as the KV pool."""
 
 from __future__ import annotations
 
@@ -6,32 +6,67 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from accelmodel.catalog.models import Dense, Moe
 from accelmodel.core.operators import ACTIVATION_BYTES, Table
 from accelmodel.core.replica import Replica
 
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes of one rank: usable memory, weights, the runtime's reserve and the KV pool that remains (negative where weights do not fit)."""
+    """Bytes of one rank: usable memory, and what weights, activations, runtime and captured graphs take of it."""
 
     usable_bytes: float
     weight_bytes: float
-    reserve_bytes: float
+    activation_bytes: float
+    runtime_bytes: float
+
+    @property
+    def reserve_bytes(self) -> float:
+        """What neither weights nor KV cache may have: activations, runtime, graphs."""
+        return self.activation_bytes + self.runtime_bytes
 
     @property
     def pool_bytes(self) -> float:
-        """What is left for the KV cache."""
+        """What is left for the KV cache; negative where the rest does not fit."""
         return self.usable_bytes - self.weight_bytes - self.reserve_bytes
 
 
 def memory_of(replica: Replica, table: Table) -> Memory:
-    """Memory of one rank: pool = usable share of HBM - weights (both embeddings included) - runtime reserve."""
+    """Memory of one rank of the fullest pipeline stage.
+
+    pool = usable share of HBM - weights - activations of a full prefill pass - runtime reserve - captured or compiled graphs. A stage holds its layers; the first also
+    the embedding, the last the LM head, of which the larger counts.
+    """
+    parts, ranks, p = replica.parallelism, replica.accelerator.ranks, replica.parameters
+    is_head = np.char.endswith(table["kind"], "lm_head")
+    layer_bytes = float(np.sum((table["layers"] * table["weight_bytes"])[~is_head]))
+    head_bytes = float(np.max((table["layers"] * table["weight_bytes"])[is_head]))
     architecture = replica.model.architecture
-    ranks = replica.accelerator.ranks
-    rows = float(np.sum(table["layers"] * table["weight_bytes"]))
-    embedding = 0.0 if architecture.tied_embeddings else architecture.embedding_parameters * ACTIVATION_BYTES / replica.parallelism.tensor
+    embedding_bytes = architecture.embedding_parameters * ACTIVATION_BYTES / parts.tensor
+    if parts.pipeline > 1:
+        ends_bytes = max(embedding_bytes, head_bytes)
+    else:
+        ends_bytes = max(embedding_bytes, head_bytes) if architecture.tied_embeddings else embedding_bytes + head_bytes
     return Memory(
-        usable_bytes=replica.accelerator.memory.si / ranks * replica.parameters["usable_memory_fraction"],
-        weight_bytes=rows + embedding,
-        reserve_bytes=replica.parameters["runtime_reserve"] / ranks,
+        usable_bytes=replica.accelerator.memory.si / ranks * p["usable_memory_fraction"],
+        weight_bytes=layer_bytes / parts.pipeline * replica.stage_balance + ends_bytes,
+        activation_bytes=activation_bytes(replica),
+        runtime_bytes=(p["runtime_reserve"] + p["graph_reserve"]) / ranks,
     )
+
+
+def activation_bytes(replica: Replica) -> float:
+    """Live activations of a full prefill pass on one rank: residual and its normed copy, and the widest FFN's gate and up, for every token of the pass.
+
+    (2 hidden + 2 intermediate / tp) x chunk x 2 bytes; of a mixture of experts, the widest of shared and routed for as many copies as a token has experts here.
+    """
+    parts, chunk = replica.parallelism, replica.serving.chunk_tokens or replica.parameters["chunk_tokens"]
+    architecture = replica.model.architecture
+    widest = 0.0
+    for group in architecture.groups:
+        if isinstance(group.ffn, Dense):
+            widest = max(widest, group.ffn.intermediate_size / parts.tensor)
+        elif isinstance(group.ffn, Moe):
+            routed = group.ffn.expert_intermediate_size * group.ffn.experts_per_token * parts.attention_data * parts.context / parts.stage_ranks
+            widest = max(widest, routed, group.ffn.shared_intermediate_size / parts.tensor)
+    return (2.0 * architecture.hidden_size + 2.0 * widest) * chunk / parts.context * ACTIVATION_BYTES

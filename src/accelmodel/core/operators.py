@@ -4,10 +4,12 @@ A row holds what is linear in tokens, sequences and context, per rank and layer,
 
     memory  = (weight_bytes x distinct + sequence_bytes x sequences + context_bytes x sequences x min(context, context_cap)) / memory_rate
     compute = (flop_per_token x tokens + floor_flop x distinct + context_flop x sequences x min(context, context_cap)) / compute_rate
-    row     = layers x [ (memory^4 + compute^4)^(1/4) + link_bytes_per_token x tokens / link_rate + overhead ]
+    row     = layers x repeats x [ (memory^4 + compute^4)^(1/4) + link(tokens) + overhead ]
+    link    = the least of three algorithms' latency + seconds per token x tokens
 
-Tokens and sequences are those of the whole replica times `share` (the part that one rank sees); `distinct` is the expected share of this rank's experts that a step
-reads, and one for every other row. The fourth-power mean joins memory and compute smoothly; with efficiencies beside it, it predicts measured steps better than
+Sequences are those of one pipeline stage's micro-batch times `share` (the part that one rank sees); tokens are sequences x `step_tokens` in a decode step (more than
+one where drafted tokens are verified) and prompt tokens in a prefill. `repeats` counts the passes of a draft in one step. `distinct` is the expected share of this
+rank's experts that a step reads, and one for every other row. The fourth-power mean joins memory and compute smoothly; with efficiencies beside it, it predicts measured steps better than
 their maximum. A row is memory- or compute-limited by operators, not by the step as a whole.
 """
 
@@ -20,8 +22,8 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 import numpy.typing as npt
 
-from accelmodel.catalog.models import Attention, Compressed, Dense, Gqa, LayerGroup, Linear, Mamba2, Mla, Moe, SparseIndex
-from accelmodel.core.collectives import all_gather, all_reduce
+from accelmodel.catalog.models import Architecture, Attention, Compressed, Dense, Gqa, LayerGroup, Linear, Mamba2, Mla, Moe, NextN, SparseIndex
+from accelmodel.core.collectives import Lines, all_gather, all_reduce, all_to_all, fastest_slope, links_of, scaled, send
 from accelmodel.core.replica import BYTES_PER_WEIGHT, Replica
 
 ACTIVATION_BYTES = 2.0  # activations travel and accumulate in 16 bits, whatever the weights are
@@ -33,7 +35,8 @@ class Row:
     """One row of the table; quantities are per rank and per layer.
 
     `stored_bytes` and `stored_state_bytes` are what a sequence keeps per context token (up to `stored_cap` tokens) and as a whole; a prefill multiplies queries with
-    `prefill_pair_flop` per (query, key) pair. `sampled` rows see only the tokens that are sampled from: all in a decode step, one per prompt in a prefill.
+    `prefill_pair_flop` per (query, key) pair. `sampled` rows see only the tokens that are sampled from: all in a decode step, one per pass in a prefill.
+    `link` rows hold latency in s and seconds per token for each algorithm; `prefill_link` where a prefill sends something else.
     """
 
     kind: str
@@ -53,36 +56,41 @@ class Row:
     stored_bytes: float = 0.0
     stored_cap: float = math.inf
     stored_state_bytes: float = 0.0
-    link_bytes_per_token: float = 0.0
+    link_latency_s: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    link_token_s: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    prefill_link_token_s: float = 0.0
     overhead_s: float = 0.0
+    repeats: float = 1.0
+    step_tokens: float = 1.0
     memory_rate: float = math.inf
     compute_rate: float = math.inf
-    link_rate: float = math.inf
     memory_peak: float = math.inf
     compute_peak: float = math.inf
 
 
-TABLE = np.dtype([(field.name, "U24" if field.name == "kind" else "f8") for field in fields(Row)])
+_SHAPES = {"kind": ("U24",), "link_latency_s": ("f8", (3,)), "link_token_s": ("f8", (3,))}
+TABLE = np.dtype([(field.name, *_SHAPES.get(field.name, ("f8",))) for field in fields(Row)])
 Table = npt.NDArray[np.void]
 
 
 class _Builder:
-    """Rates and sizes of one rank, from which rows are made."""
+    """Rates and sizes of one rank, from which rows of an architecture are made: the model's own, or its draft's."""
 
-    def __init__(self, replica: Replica) -> None:
+    def __init__(self, replica: Replica, architecture: Architecture) -> None:
         self.replica = replica
         self.p = replica.parameters
-        self.architecture = replica.model.architecture
-        self.hidden = float(self.architecture.hidden_size)
-        self.tp = replica.parallelism.tensor
-        self.dp = replica.parallelism.attention_data
-        self.share = 1.0 / self.dp
+        self.architecture = architecture
+        self.hidden = float(architecture.hidden_size)
+        self.parts = replica.parallelism
+        self.tp = self.parts.tensor
+        self.groups = self.parts.attention_data * self.parts.context
+        self.share = 1.0 / self.groups
         self.per_rank = 1.0 / replica.accelerator.ranks
         self.bandwidth = replica.accelerator.need("hbm_bandwidth").si * self.per_rank
         self.kv_bytes = BYTES_PER_WEIGHT[replica.kv_dtype]
         self.peak_bf16 = replica.peak("bf16").si * self.per_rank
-        self.group = replica.chips_per_attention_group
-        self.link = replica.accelerator.need("scale_up_bandwidth").si * self.p["link_efficiency"] if replica.accelerators > 1 else math.inf
+        self.links = links_of(replica)
+        self.exposed = 1.0 - self.p["link_overlap_fraction"]
 
     def heads(self, heads: int) -> float:
         """Heads of one rank; padded to a multiple of the ranks where the software does so."""
@@ -156,7 +164,7 @@ class _Builder:
             context_bytes=max(key_bytes, floor) + max(value_bytes, floor),
             context_flop=pair_flop,
             context_cap=min(window, float(part.sparse.index_topk) if part.sparse else math.inf),
-            prefill_pair_flop=pair_flop * self.p["prefill_square_factor"],
+            prefill_pair_flop=pair_flop,
             stored_bytes=key_bytes + value_bytes,
             stored_cap=window,
         )
@@ -181,7 +189,7 @@ class _Builder:
             context_bytes=max(latent * self.kv_bytes, self.p["kv_row_floor"]),
             context_flop=FLOP_PER_WEIGHT * heads * (latent + part.kv_lora_rank),
             context_cap=float(part.sparse.index_topk) if part.sparse else math.inf,
-            prefill_pair_flop=pair_flop * self.p["prefill_square_factor"],
+            prefill_pair_flop=pair_flop,
             stored_bytes=latent * self.kv_bytes,
         )
         if part.sparse:
@@ -203,7 +211,7 @@ class _Builder:
             chosen = float(part.sparse.index_topk * part.compression) if part.sparse else math.inf
             yield self._entries(layers, entry_bytes / part.compression, entry_flop / part.compression, chosen, math.inf)
         if part.sparse:
-            yield from self.indexer(part.sparse, layers, part.q_lora_rank, part.compression)
+            yield from self.indexer(part.sparse, layers, part.q_lora_rank, part.compression, per_entry)
         outputs = part.o_lora_rank * (heads * part.head_dim + part.o_groups * self.hidden / self.tp)
         yield self.gemm("output", layers, outputs, dtype, self.share)
 
@@ -219,11 +227,14 @@ class _Builder:
             stored_cap=stored_cap,
         )
 
-    def indexer(self, index: SparseIndex, layers: float, query_size: float, compression: int = 1) -> Iterator[Row]:
-        """The index that scores every cached position before attention reads the best ones; its keys are eight-bit and on every rank."""
+    def indexer(self, index: SparseIndex, layers: float, query_size: float, compression: int = 1, per_entry: int = 1) -> Iterator[Row]:
+        """The index that scores every cached position before attention reads the best ones; its keys are eight-bit and on every rank.
+
+        `per_entry` projections of the hidden state make one key, where a compressor of the index's own does.
+        """
         if not index.owned:
             return
-        weights = float(index.parameters(int(self.hidden), int(query_size)))
+        weights = index.parameters(int(self.hidden), int(query_size)) + (per_entry - 1) * self.hidden * index.index_head_dim
         yield self.gemm("index_projection", layers, weights, self.replica.weight_dtype("attention"), self.share)
         pair_flop = FLOP_PER_WEIGHT * index.index_heads * index.index_head_dim / compression
         key_bytes = index.index_head_dim * BYTES_PER_WEIGHT["fp8"] / compression
@@ -255,14 +266,14 @@ class _Builder:
         if part.latent_size:
             yield self.gemm("latent", layers, 2 * self.hidden * part.latent_size / self.tp, self.replica.weight_dtype("ffn"), self.share)
         if part.shared_intermediate_size:
-            split = self.tp if self.dp == 1 else 1
+            split = self.tp if self.groups == 1 else 1
             shared = matrices * self.hidden * part.shared_intermediate_size / split
             yield self.gemm("shared_expert", layers, shared, self.replica.weight_dtype("ffn"), self.share)
         yield self.routed(part, layers, matrices)
 
     def routed(self, part: Moe, layers: float, matrices: float) -> Row:
         """Routed experts: all of a rank's, read by the expected distinct share; the busiest rank carries `expert_imbalance_factor` times the mean."""
-        parallelism = self.replica.parallelism
+        parallelism = self.parts
         expert = matrices * (part.latent_size or self.hidden) * part.expert_intermediate_size / parallelism.expert_tensor
         local = part.experts / parallelism.expert
         whole = self.gemm("routed_experts", layers, expert * local, self.replica.weight_dtype("expert"), 1.0, efficiency=self.p["expert_efficiency"])
@@ -270,17 +281,63 @@ class _Builder:
         per_token = FLOP_PER_WEIGHT * expert * part.experts_per_token / parallelism.expert
         return replace(whole, flop_per_token=per_token * imbalance, experts=local, miss_probability=1.0 - part.experts_per_token / part.experts)
 
-    def collective(self, group: LayerGroup) -> Iterator[Row]:
-        """One all-reduce after attention and one after the FFN; under attention data-parallelism a gather before the FFN and a scatter after it."""
-        chips = self.replica.accelerators
+    def linked(self, kind: str, layers: float, share: float, lines: Lines, prefill_lines: Lines | None = None) -> Row:
+        """A row of collectives from lines per token, less the stated overlap with compute."""
+        latency = tuple(latency * self.exposed for latency, _ in lines)
+        per_token = tuple(seconds * self.exposed for _, seconds in lines)
+        prefill = min(seconds for _, seconds in (prefill_lines or lines)) * self.exposed
+        return Row(kind, layers, share, link_latency_s=latency, link_token_s=per_token, prefill_link_token_s=prefill)  # type: ignore[arg-type]
+
+    def collectives(self, group: LayerGroup) -> Iterator[Row]:
+        """One all-reduce after attention and one after the FFN; among attention groups the FFN's tokens are exchanged instead."""
         payload = self.hidden * ACTIVATION_BYTES
-        if chips == 1:
+        tensor_chips, stage_chips = self.replica.chips(self.tp), self.replica.chips(self.parts.stage_ranks)
+        if group.attention is not None:
+            if tensor_chips > 1:
+                yield self.linked("attention_all_reduce", group.count, self.share, scaled(all_reduce(self.links, tensor_chips), payload))
+            if self.parts.context > 1:
+                yield self.context_exchange(group)
+        if group.ffn is None or stage_chips == 1:
             return
-        if group.attention is not None and self.group > 1:
-            yield Row("attention_all_reduce", group.count, self.share, link_bytes_per_token=all_reduce(self.group) * payload, link_rate=self.link)
-        if group.ffn is not None:
-            volume = all_reduce(chips) if self.dp == 1 else 2 * all_gather(chips)
-            yield Row("ffn_all_reduce" if self.dp == 1 else "ffn_gather_scatter", group.count, 1.0, link_bytes_per_token=volume * payload, link_rate=self.link)
+        if self.groups == 1:
+            yield self.linked("ffn_all_reduce", group.count, 1.0, scaled(all_reduce(self.links, stage_chips), payload))
+        elif isinstance(group.ffn, Moe):
+            yield self.linked("expert_exchange", group.count, 1.0, self.expert_exchange(group.ffn, stage_chips, payload))
+        elif tensor_chips > 1:
+            yield self.linked("ffn_all_reduce", group.count, self.share, scaled(all_reduce(self.links, tensor_chips), payload))
+
+    def expert_exchange(self, part: Moe, chips: int, payload: float) -> Lines:
+        """Dispatch and combine of one token of the replica: gather all and scatter the sums, or send each token to its experts' ranks alone; the lesser.
+
+        All-to-all: every rank sends its share of the tokens to as many ranks as hold their experts, and gets as much back.
+        """
+        gathered = scaled(all_gather(self.links, chips), 2 * payload)
+        if self.parts.expert == 1:
+            return gathered
+        copies = min(part.experts_per_token, self.parts.expert)
+        return fastest_slope(gathered, scaled(all_to_all(self.links, chips), 2 * copies * payload * self.share))
+
+    def context_exchange(self, group: LayerGroup) -> Row:
+        """Among context ranks: in decode queries are gathered and partial outputs reduced; in prefill keys and values go round (arXiv:2310.01889)."""
+        part = group.attention
+        chips, inner = self.replica.chips(self.tp * self.parts.context), self.replica.chips(self.tp)
+        width = self.attention_width(part)
+        kept = sum(row.stored_bytes for row in self.attention(part, 1.0)) if part is not None else 0.0
+        parties = tuple(replace(link, accelerators=max(link.accelerators / inner, 1.0)) for link in self.links)
+        lines = all_gather(parties, max(chips // inner, 1))
+        return self.linked("context_exchange", group.count, 1.0 / self.parts.attention_data, scaled(lines, 2 * width * ACTIVATION_BYTES), scaled(lines, kept))
+
+    def attention_width(self, part: Attention | None) -> float:
+        """Numbers in the attention output of one token on one rank."""
+        heads = self.heads(getattr(part, "heads", 1))
+        return heads * float(getattr(part, "v_head_dim", getattr(part, "head_dim", 1)))
+
+    def pipeline(self) -> Iterator[Row]:
+        """Activations sent from stage to stage, each rank its share of them (Narayanan et al., arXiv:2104.04473, section 4.1)."""
+        if self.parts.pipeline > 1:
+            latency, per_byte = send(self.links, self.replica.chips(self.parts.stage_ranks))
+            line = (latency, per_byte * self.hidden * ACTIVATION_BYTES / self.tp)
+            yield self.linked("stage_send", self.parts.pipeline - 1, self.share, (line, line, line))
 
     def overhead(self, group: LayerGroup) -> Row:
         """What a layer costs beyond bytes and FLOP: launches, synchronisation, small-message latency; a half for each half of a layer."""
@@ -294,21 +351,50 @@ class _Builder:
             seconds += self.p["moe_layer_overhead"] if isinstance(group.ffn, Moe) else 0.0
         return Row("overhead", group.count, overhead_s=seconds)
 
+    def layer_rows(self, group: LayerGroup) -> Iterator[Row]:
+        """All rows of a group of layers."""
+        if group.attention is not None:
+            yield from self.attention(group.attention, group.count)
+        if group.ffn is not None:
+            yield from self.ffn(group.ffn, group.count)
+        yield from self.collectives(group)
+        yield self.overhead(group)
+
+    def head(self) -> Row:
+        """The LM head, cut among all ranks of a stage; each sees every token."""
+        return self.gemm("lm_head", 1, self.architecture.embedding_parameters / self.parts.stage_ranks, "bf16", 1.0, sampled=1.0)
+
     def rows(self) -> Iterator[Row]:
-        """All rows of the replica."""
+        """All rows of the architecture."""
         for group in self.architecture.groups:
-            if group.attention is not None:
-                yield from self.attention(group.attention, group.count)
-            if group.ffn is not None:
-                yield from self.ffn(group.ffn, group.count)
-            yield from self.collective(group)
-            yield self.overhead(group)
-        # Under attention data-parallelism the LM head is cut among all ranks, and each sees every token.
-        head = self.architecture.embedding_parameters / self.replica.parallelism.ranks
-        yield self.gemm("lm_head", 1, head, "bf16", 1.0, sampled=1.0)
+            yield from self.layer_rows(group)
+        yield from self.pipeline()
+        yield self.head()
+
+    def next_token_rows(self, nextn: NextN) -> Iterator[Row]:
+        """One module of multi-token prediction: its projection, its layer, and the model's LM head again."""
+        yield self.gemm("draft_projection", 1, 2 * self.hidden * self.hidden / self.tp, self.replica.weight_dtype("ffn"), self.share)
+        yield from self.layer_rows(LayerGroup(count=1, attention=nextn.attention, ffn=nextn.ffn))
+        yield self.head()
+
+
+def _draft_rows(replica: Replica) -> Iterator[Row]:
+    """Rows of what drafts tokens, run once per drafted token: a draft model, or the model's own multi-token prediction."""
+    drafted = float(replica.serving.speculative_tokens)
+    if not drafted:
+        return
+    nextn = replica.model.architecture.nextn
+    if replica.draft is not None:
+        rows = _Builder(replica, replica.draft.architecture).rows()
+    elif nextn is not None:
+        rows = _Builder(replica, replica.model.architecture).next_token_rows(nextn)
+    for row in rows:
+        yield replace(row, kind=f"draft_{row.kind}"[:24], repeats=drafted)
 
 
 def operator_table(replica: Replica) -> Table:
-    """The replica's operator table, shape (rows,), dtype TABLE, in SI per rank; `layers` is not multiplied in."""
-    rows = [tuple(getattr(row, name) for name in TABLE.names or ()) for row in _Builder(replica).rows()]
+    """The replica's operator table, shape (rows,), dtype TABLE, in SI per rank; `layers` and `repeats` are not multiplied in."""
+    verified = replica.serving.speculative_tokens + 1.0
+    own = (replace(row, step_tokens=verified) for row in _Builder(replica, replica.model.architecture).rows())
+    rows = [tuple(getattr(row, name) for name in TABLE.names or ()) for row in (*own, *_draft_rows(replica))]
     return np.array(rows, dtype=TABLE)

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal, get_args
 
-from accelmodel.catalog.calibrations import Calibration
+from accelmodel.catalog.calibrations import Calibration, Spread
 from accelmodel.catalog.figures import Figure
 from accelmodel.catalog.hardware import Accelerator, System
-from accelmodel.catalog.models import Model, Moe
+from accelmodel.catalog.models import Linear, Mamba2, Model, Moe
 from accelmodel.errors import InputError
 
 if TYPE_CHECKING:
-    from accelmodel.core.kernels import Constants
+    from accelmodel.core.fold import Constants
     from accelmodel.core.memory import Memory
     from accelmodel.core.operators import Table
 
@@ -56,27 +57,82 @@ class Precision:
 
 @dataclass(frozen=True)
 class Parallelism:
-    """How a model is cut. `tensor` counts tensor-parallel ranks (logical cores where an accelerator shows several), `attention_data` the groups of ranks that
-    attend to different requests, `expert` the groups among which routed experts are dealt out."""
+    """How a model is cut.
+
+    `tensor` counts tensor-parallel ranks (logical cores where an accelerator shows several), `pipeline` the stages of layers, `attention_data` the groups of ranks
+    that attend to different requests, `context` the ranks among which one request's tokens and KV cache are dealt out, `expert` the groups that share out the
+    routed experts of a stage.
+    """
 
     tensor: int
+    pipeline: int = 1
     expert: int = 1
     attention_data: int = 1
+    context: int = 1
+
+    @property
+    def stage_ranks(self) -> int:
+        """Ranks of one pipeline stage."""
+        return self.tensor * self.attention_data * self.context
 
     @property
     def ranks(self) -> int:
         """Ranks of the replica."""
-        return self.tensor * self.attention_data
+        return self.stage_ranks * self.pipeline
 
     @property
     def expert_tensor(self) -> int:
         """Ranks that share one expert's matrices."""
-        return self.ranks // self.expert
+        return self.stage_ranks // self.expert
+
+
+Mode = Literal["continuous", "static", "disaggregated"]
 
 
 @dataclass(frozen=True)
+class Serving:
+    """How the serving engine runs a replica; None means: the calibration's default, or not used.
+
+    `chunk_tokens` is the token budget of a prefill pass. A static engine runs waves of a fixed batch. Compiled shapes execute in full: a step runs
+    `compiled_batch` sequences and attends to `sequence_bucket` tokens whatever is there, a prompt is padded to a multiple of `prompt_bucket`. With
+    `speculative_tokens` drafted per step, each accepted with probability `acceptance_fraction`, a step yields (1 - a^(s+1)) / (1 - a) tokens
+    (Leviathan, Kalman, Matias, arXiv:2211.17192, equation 1). `power_cap_w` is per accelerator.
+    """
+
+    mode: Mode = "continuous"
+    chunk_tokens: float | None = None
+    compiled_batch: int | None = None
+    sequence_bucket: int | None = None
+    prompt_bucket: int | None = None
+    speculative_tokens: int = 0
+    acceptance_fraction: float = 0.0
+    power_cap_w: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.mode not in get_args(Mode):
+            raise InputError(f"'{self.mode}' is no mode of serving", key="mode", value=self.mode, allowed=get_args(Mode))
+        for key in ("chunk_tokens", "compiled_batch", "sequence_bucket", "prompt_bucket", "power_cap_w"):
+            value = getattr(self, key)
+            if value is not None and not 0 < value < math.inf:
+                raise InputError("must be above 0", key=key, value=value)
+        if not 0 <= self.speculative_tokens <= 64:
+            raise InputError("must be from 0 to 64", key="speculative_tokens", value=self.speculative_tokens)
+        if not 0.0 <= self.acceptance_fraction <= 1.0:
+            raise InputError("must be from 0 to 1", key="acceptance_fraction", value=self.acceptance_fraction)
+
+    @property
+    def tokens_per_step(self) -> float:
+        """Expected tokens that a step yields per sequence."""
+        a, s = self.acceptance_fraction, self.speculative_tokens
+        return s + 1.0 if a == 1.0 else (1.0 - a ** (s + 1)) / (1.0 - a)
+
+
+@dataclass(frozen=True, eq=False)
 class Replica:
-    """One copy of a model; everything the operator table is made of. Checked when made: what cannot be combined is refused with the reason."""
+    """One copy of a model; everything the operator table is made of. Checked when made: what cannot be combined is refused with the reason.
+
+    Two replicas are the same only if they are one object, so that what is derived from one can be kept beside it.
+    """
 
     model: Model
     system: System
@@ -86,37 +142,61 @@ class Replica:
     precision: Precision
     engine: str
     calibration: Calibration
-    chunk_tokens: float | None = None
+    serving: Serving = Serving()
+    draft: Model | None = None
 
     def __post_init__(self) -> None:
         self._check_ranks()
         self._check_heads()
         self._check_experts()
+        self._check_stages()
+        self._check_draft()
 
     def _check_ranks(self) -> None:
         ranks = self.accelerators * self.accelerator.ranks
-        if self.parallelism.ranks != ranks:
+        parts = self.parallelism
+        if parts.ranks != ranks:
             detail = f" of {self.accelerator.ranks} ranks each" if self.accelerator.ranks > 1 else ""
+            factors = {
+                "tensor_parallel": parts.tensor,
+                "pipeline_parallel": parts.pipeline,
+                "attention_data_parallel": parts.attention_data,
+                "context_parallel": parts.context,
+            }
+            product = " x ".join(f"{name} {value}" for name, value in factors.items() if value > 1 or name == "tensor_parallel")
             raise InputError(
-                f"tensor_parallel {self.parallelism.tensor} x attention_data_parallel {self.parallelism.attention_data} is "
-                f"{self.parallelism.ranks} ranks, but {self.accelerators} accelerators{detail} are {ranks}",
-                key="tensor_parallel",
-                value=self.parallelism.tensor,
+                f"{product} is {parts.ranks} ranks, but {self.accelerators} accelerators{detail} are {ranks}", key="tensor_parallel", value=parts.tensor
             )
         reach = self.system.scale_up[-1].accelerators
-        if self.accelerators > self.system.accelerators and self.accelerators > reach:
+        if self.accelerators > max(self.system.accelerators, reach) and self.accelerator.figures.scale_out_bandwidth is None:
             raise InputError(
-                f"a replica of {self.accelerators} accelerators is larger than system '{self.system.name}', which has {self.system.accelerators}",
+                f"a replica of {self.accelerators} accelerators spans several '{self.system.name}' of {self.system.accelerators}, and accelerator "
+                f"'{self.accelerator.name}' has no figure 'scale_out_bandwidth'",
                 key="accelerators",
                 value=self.accelerators,
             )
+
+    def _check_stages(self) -> None:
+        stages, layers = self.parallelism.pipeline, self.model.architecture.layers
+        if stages > layers:
+            raise InputError(f"{stages} stages are more than the {layers} layers of '{self.model.name}'", key="pipeline_parallel", value=stages)
+        if stages > 1 and self.serving.mode == "static":
+            raise InputError("a static batch does not fill a pipeline: use continuous batching, or one stage", key="pipeline_parallel", value=stages)
+        if self.parallelism.context > 1 and any(isinstance(group.attention, (Linear, Mamba2)) for group in self.model.architecture.groups):
+            message = f"'{self.model.name}' has recurrent layers, whose state cannot be dealt out over context_parallel ranks"
+            raise InputError(message, key="context_parallel", value=self.parallelism.context)
+
+    def _check_draft(self) -> None:
+        if self.serving.speculative_tokens and self.draft is None and self.model.architecture.nextn is None:
+            message = f"'{self.model.name}' has no multi-token prediction of its own: give a draft_model"
+            raise InputError(message, key="speculative_tokens", value=self.serving.speculative_tokens)
 
     def _check_heads(self) -> None:
         tp = self.parallelism.tensor
         if self.pads_heads:
             return
         for group in self.model.architecture.groups:
-            heads = getattr(group.attention, "heads", None) or getattr(group.attention, "value_heads", tp)
+            heads: int = getattr(group.attention, "heads", getattr(group.attention, "value_heads", tp))
             if heads % tp:
                 legal = [str(size) for size in range(1, heads + 1) if heads % size == 0]
                 raise InputError(
@@ -124,7 +204,7 @@ class Replica:
                     key="tensor_parallel",
                     value=tp,
                 )
-            kv_heads = getattr(group.attention, "kv_heads", tp)
+            kv_heads: int = getattr(group.attention, "kv_heads", tp)
             if kv_heads % tp and tp % kv_heads:
                 raise InputError(
                     f"tensor_parallel {tp} neither divides the {kv_heads} KV heads of '{self.model.name}' nor is a multiple of them",
@@ -134,8 +214,8 @@ class Replica:
 
     def _check_experts(self) -> None:
         ep = self.parallelism.expert
-        if self.parallelism.ranks % ep:
-            raise InputError(f"expert_parallel {ep} does not divide the {self.parallelism.ranks} ranks", key="expert_parallel", value=ep)
+        if self.parallelism.stage_ranks % ep:
+            raise InputError(f"expert_parallel {ep} does not divide the {self.parallelism.stage_ranks} ranks of a stage", key="expert_parallel", value=ep)
         experts = [group.ffn.experts for group in self.model.architecture.groups if isinstance(group.ffn, Moe)]
         if ep > 1 and not experts:
             raise InputError(f"expert_parallel {ep}: model '{self.model.name}' has no routed experts", key="expert_parallel", value=ep)
@@ -147,10 +227,15 @@ class Replica:
         """Whether the software pads attention heads to a multiple of the ranks instead of refusing."""
         return self.accelerator.stack == "neuron"
 
+    def chips(self, ranks: int) -> int:
+        """Accelerators that hold a group of ranks."""
+        return max(1, ranks // self.accelerator.ranks)
+
     @property
-    def chips_per_attention_group(self) -> int:
-        """Accelerators that share one request's attention: the size of its tensor-parallel group."""
-        return max(1, self.parallelism.tensor // self.accelerator.ranks)
+    def stage_balance(self) -> float:
+        """Time of the slowest pipeline stage over the mean: stages hold whole layers."""
+        stages, layers = self.parallelism.pipeline, self.model.architecture.layers
+        return math.ceil(layers / stages) * stages / layers
 
     @cached_property
     def parameters(self) -> dict[str, float]:
@@ -161,6 +246,16 @@ class Replica:
     def is_extrapolated(self) -> bool:
         """Whether nothing was measured on this accelerator's generation, so that its calibration is carried over."""
         return self.accelerator.generation in self.calibration.extrapolated
+
+    @property
+    def has_experts(self) -> bool:
+        """Whether the model is a mixture of experts."""
+        return any(isinstance(group.ffn, Moe) for group in self.model.architecture.groups)
+
+    @property
+    def spread(self) -> Spread | None:
+        """How far measurements lie from predictions for replicas like this one."""
+        return self.calibration.spread(self.accelerator.generation, self.has_experts)
 
     @property
     def kv_dtype(self) -> str:
@@ -184,9 +279,17 @@ class Replica:
     @cached_property
     def constants(self) -> Constants:
         """The folded constants that the kernels take."""
-        from accelmodel.core.kernels import fold
+        from accelmodel.core.fold import fold
 
-        return fold(self, self.table, self.memory, self.chunk_tokens)
+        return fold(self)
+
+    @cached_property
+    def capped_constants(self) -> Constants | None:
+        """The constants at the clock that the power cap allows; None without a cap."""
+        from accelmodel.core.fold import fold
+        from accelmodel.core.power import capped_clock_fraction
+
+        return None if self.serving.power_cap_w is None else fold(self, capped_clock_fraction(self))
 
     def weight_dtype(self, component: Literal["attention", "ffn", "expert"]) -> str:
         """Dtype in which a component's weights are stored.
@@ -199,8 +302,7 @@ class Replica:
         asked = self.precision.weights
         if asked is None:
             return native
-        has_experts = any(isinstance(group.ffn, Moe) for group in architecture.groups)
-        return native if asked in FOUR_BIT and has_experts and component != "expert" else asked
+        return native if asked in FOUR_BIT and self.has_experts and component != "expert" else asked
 
     def compute_dtype(self, weights: str) -> ComputeDtype:
         """Dtype in which weights of a dtype are multiplied: their own where the accelerator has a rate for it, else bf16.

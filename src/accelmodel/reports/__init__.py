@@ -1,0 +1,1 @@
+"""Reports: what people look at. Numbers are rounded here and nowhere else."""

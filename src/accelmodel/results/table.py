@@ -35,14 +35,21 @@ def _array(values: Any, type_: pa.DataType) -> pa.Array:
     return pa.array(values, type=type_)
 
 
+def numbers(values: np.ndarray[Any, np.dtype[np.float64]], may_have_gaps: bool) -> pa.Array:
+    """A float column, taken without a copy; NaN becomes null where there may be any."""
+    return pa.array(values, from_pandas=may_have_gaps)
+
+
 def labels(codes: np.ndarray[Any, np.dtype[np.float64]], names: Sequence[str]) -> pa.Array:
     """A string column, dictionary-encoded, from codes that index into `names`."""
     return pa.DictionaryArray.from_arrays(pa.array(codes.astype(np.int8)), pa.array(list(names)))
 
 
-def constant(value: str, length: int) -> pa.Array:
-    """A string column of one value."""
-    return pa.DictionaryArray.from_arrays(pa.array(np.zeros(length, np.int8)), pa.array([value]))
+def constant(value: str | float, length: int) -> pa.Array:
+    """A column of one value: of numbers, or of a dictionary-encoded string."""
+    if isinstance(value, str):
+        return pa.DictionaryArray.from_arrays(pa.array(np.zeros(length, np.int8)), pa.array([value]))
+    return pa.array(np.full(length, float(value)))
 
 
 def rows(of: pa.Table) -> list[dict[str, Any]]:

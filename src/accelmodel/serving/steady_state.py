@@ -1,29 +1,46 @@
-"""Continuous batching with chunked prefill at steady state: a closed loop of `concurrency` clients, in closed form.
+"""Steady state in closed form: a closed loop of `concurrency` clients on continuous batching with chunked prefill, or waves of a static batch.
 
 Time is conserved: a replica's second goes to decode steps or to prefill, and every prefill is charged once, at its marginal cost in a full chunk. With N clients of
-which b run (the KV pool admits no more; a step has at least one), decode step D(b), marginal prefill P, lone-prompt prefill L, I input and O output tokens:
+which b run (the KV pool, or the compiled batch, admits no more; a step has at least one), decode step D(b) yielding E tokens, marginal prefill P, lone-prompt
+prefill L, O output tokens of which the first comes from the prefill:
 
-    wait = burst_fraction (b - 1) P                                     requests of a burst queue for prefill before they are admitted
-    TPOT = D + [prefill_stall_fraction P (b - 1) - wait]+ / O           the prefills of the others during one lifetime stall it, once
-    TTFT = first_token_overhead + L + first_step_wait_steps D + wait + (N - b) / b (L + O TPOT + wait)
-    requests/s = N / (TTFT + (O - 1) TPOT)                              Little's law
+    stall = prefill_stall_fraction P (b - 1)                      the prefills of the others during one lifetime
+    wait  = min(burst_fraction P (b - 1), 0.9 stall)              of which a burst's requests spend a share queueing before they are admitted
+    TPOT  = D / E + (stall - wait) / (O - 1)                      and the rest stalls decode
+    first = first_token_overhead + L + first_step_wait_steps D + wait
+    X     = b / [first + (O - 1) TPOT]                            requests per second, Little's law; a pipeline of p stages runs p micro-batches of b / p
+    TTFT  = first + N / X - b / X                                 beyond the pool requests wait: concurrency above capacity raises TTFT, not TPOT
 
-Beyond the pool, requests wait: concurrency above capacity raises TTFT, not TPOT. Two properties are the calibration's: `wait` takes at most nine tenths of the stall,
-and `serial_prefill` engines pay the lone prompt's time for every prefill.
+A static engine prefills its whole batch, then decodes it: TPOT = D / E, and the first token waits for the batch's other prefills (half of them on average where
+prompts run one by one). Where O is below 2, what of the stall has no step to fall on is waited for. `serial_prefill` engines pay the lone prompt's time for every
+prefill (each attention group prefills one prompt in that time). Compiled shapes execute in full.
 """
 
 from __future__ import annotations
 
 import math
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from accelmodel.core.fold import Constants
 from accelmodel.core.jit import jit
-from accelmodel.core.kernels import BLOCK, Constants, add_context, add_gemms, add_pairs
+from accelmodel.core.kernels import (
+    BLOCK,
+    Array,
+    Integers,
+    add_experts,
+    add_gemms,
+    add_links,
+    broadcast,
+    context_cost,
+    distinct_experts,
+    pairs_cost,
+)
 
-Array = npt.NDArray[np.float64]
+INPUTS = ("input_tokens", "output_tokens", "concurrency", "prefix_hit_fraction")
 
 # Rows of the kernel's output, in order. `prefill_time_fraction` and `cached_time_fraction` are shares of the replica's time.
 OUTPUTS = (
@@ -45,191 +62,348 @@ OUTPUTS = (
 BINDINGS = ("compute", "memory", "network", "overhead", "capacity")
 
 _LARGEST_WAIT = 0.9  # share of the others' prefill time that can be waited for before admission; the rest must stall decode
-_THREADS_PAY_FROM = 100_000  # points; below, starting threads costs more than they save
+_THREADS_PAY_FROM = 50_000  # points; below, starting threads costs more than they save
+
+# A block lies in one flat buffer, row after row of BLOCK numbers, so that the compiler sees that rows do not overlap; a name is its row's first place.
+_NAMES = (
+    *INPUTS,
+    *OUTPUTS,
+    *("context", "fresh", "cached", "running", "batch", "micro", "grouped", "tokens", "step", "lone", "marginal", "cached_s"),
+    *("kv", "memory", "compute", "network", "distinct", "weights", "a", "b"),
+)
+PLACE = {name: row * BLOCK for row, name in enumerate(_NAMES)}
+ROWS = len(_NAMES)
+
+_ISL, _OSL, _CLIENTS, _HIT = (PLACE[name] for name in INPUTS)
+_TTFT, _TPOT, _LATENCY, _OUT, _IN, _RUN, _WAITING, _KV_CAPACITY, _FITS, _BINDING, _POWER, _ENERGY, _PREFILL, _CACHED_SHARE = (PLACE[name] for name in OUTPUTS)
+_CONTEXT, _FRESH, _CACHED, _RUNNING, _BATCH, _MICRO, _GROUPED, _TOKENS, _STEP, _LONE, _MARGINAL, _CACHED_S = (PLACE[name] for name in _NAMES[18:30])
+_KV, _MEMORY, _COMPUTE, _NETWORK, _DISTINCT, _WEIGHTS, _A, _B = (PLACE[name] for name in _NAMES[30:])
 
 
 @jit
-def _admit(c, input_tokens, output_tokens, concurrency, running, capacity_tokens, fits):  # type: ignore[no-untyped-def]
-    """Requests that run: at most the clients, and at most what the pool holds of requests at their mean length (times the admission factor)."""
-    n = running.shape[0]
+def _admit(c: Any, f: Array, n: int) -> None:
+    """Requests that run: at most the clients, what the pool holds of requests at their mean length (times the admission factor), and the compiled batch."""
+    state, per_token = c["stored_state_bytes"], c["stored_token_bytes"]
     for i in range(n):
-        mean_length = input_tokens[i] + 0.5 * output_tokens[i]
-        whole_length = input_tokens[i] + output_tokens[i]
-        mean_bytes = c["stored_state_bytes"] + c["stored_token_bytes"] * mean_length
-        whole_bytes = c["stored_state_bytes"] + c["stored_token_bytes"] * whole_length
-        for g in range(c["stored_caps"]):
-            mean_bytes += c["stored_cap_bytes"][g] * min(mean_length, c["stored_cap_tokens"][g])
-            whole_bytes += c["stored_cap_bytes"][g] * min(whole_length, c["stored_cap_tokens"][g])
-        held = c["pool_bytes"] / mean_bytes
-        capacity_tokens[i] = max(held, 0.0) * mean_length
-        fits[i] = 1.0 if c["pool_bytes"] >= whole_bytes * c["attention_groups"] else 0.0
-        running[i] = min(concurrency[i], max(held * c["kv_admission_factor"], 1.0))
-
-
-@jit
-def _prefill(c, fresh, cached, ones, lone, marginal, cached_s):  # type: ignore[no-untyped-def]
-    """Seconds of one prompt alone (`lone`), of one prompt in full chunks (`marginal`), and of the part of it that attends to cached tokens."""
-    n = fresh.shape[0]
-    groups = c["attention_groups"]
-    tokens = fresh * groups
+        mean = f[_ISL + i] + 0.5 * f[_OSL + i]
+        f[_CONTEXT + i] = mean
+        f[_A + i] = state + per_token * mean
+        f[_B + i] = state + per_token * (f[_ISL + i] + f[_OSL + i])
+    for g in range(c["stored_caps"]):
+        cap, cost = c["stored_cap_tokens"][g], c["stored_cap_bytes"][g]
+        for i in range(n):
+            f[_A + i] += cost * min(f[_CONTEXT + i], cap)
+            f[_B + i] += cost * min(f[_ISL + i] + f[_OSL + i], cap)
+    pool, one_group = c["pool_bytes"], c["pool_bytes"] / (c["attention_data"] * c["stages"])
+    slots = c["compiled_batch"] if c["compiled_batch"] > 0.0 else math.inf
+    admission = c["kv_admission_factor"]
     for i in range(n):
-        lone[i] = c["prefill_lone_token_s"] * tokens[i]
-        marginal[i] = 0.0
-        cached_s[i] = 0.0
-    add_gemms(c, tokens, ones, lone)
-    add_pairs(c["pair_s"], c["caps"], c["cap_tokens"], c["cap_pair_s"], fresh, cached, marginal)
-    add_pairs(c["pair_s"], c["caps"], c["cap_tokens"], c["cap_pair_s"], fresh, np.zeros(n), cached_s)
+        requests = max(pool / f[_A + i], 0.0)
+        f[_KV_CAPACITY + i] = requests * f[_CONTEXT + i]
+        f[_FITS + i] = 1.0 if one_group >= f[_B + i] else 0.0
+        running = min(f[_CLIENTS + i], min(max(requests * admission, 1.0), slots))
+        f[_RUNNING + i] = running
+        f[_BATCH + i] = max(running, 1.0)
+        f[_CACHED + i] = f[_ISL + i] * f[_HIT + i]
+        f[_FRESH + i] = max(f[_ISL + i] - f[_CACHED + i], 1.0)
+
+
+@jit
+def _apply_shapes(c: Any, f: Array, n: int) -> None:
+    """Micro-batch, context and prompt as they execute: compiled shapes in full; an attention group holds at least one sequence."""
+    per_stage, groups = 1.0 / c["stages"], c["attention_data"]
+    compiled, bucket, prompt = c["compiled_batch"], c["sequence_bucket"], c["prompt_bucket"]
     for i in range(n):
-        pairs_s = marginal[i]
-        passes = max(fresh[i] / c["chunk_tokens"], 1.0)
-        overhead = passes * c["pass_overhead_s"]
-        lone[i] = c["prefill_latency_factor"] * (lone[i] + pairs_s) + overhead
-        shared = fresh[i] * c["prefill_token_s"] + (pairs_s + overhead) / groups
-        marginal[i] = c["serial_prefill"] * lone[i] + (1.0 - c["serial_prefill"]) * shared
-        cached_s[i] = (pairs_s - cached_s[i]) / groups
+        # Without a compiled batch the running requests are the batch: they are at most the compiled one.
+        f[_MICRO + i] = max(max(f[_BATCH + i], compiled) * per_stage, 1.0)
+        f[_GROUPED + i] = max(f[_MICRO + i], groups)
+        f[_CONTEXT + i] = max(f[_CONTEXT + i], bucket)
+    if prompt > 0.0:
+        for i in range(n):
+            f[_FRESH + i] = math.ceil(f[_FRESH + i] / prompt) * prompt
 
 
 @jit
-def _read_ideal(c, tokens, out):  # type: ignore[no-untyped-def]
-    """Seconds at full bandwidth to read a step's weights, of the experts the distinct ones."""
-    for i in range(out.shape[0]):
-        out[i] = c["ideal_weight_s"]
-        for g in range(c["expert_groups"]):
-            out[i] += c["ideal_expert_s"][g] * (1.0 - math.exp(c["expert_log_miss"][g] * tokens[i] ** c["expert_skew"]))
-
-
-@jit
-def _load_shares(c, batch, context, fresh, cached, memory_s, flop_s):  # type: ignore[no-untyped-def]
-    """Ideal seconds of a request beside the weights: per output token over context (`memory_s`, `flop_s`), and the prefill's FLOP (returned)."""
-    n = batch.shape[0]
-    prefill = np.zeros(n)
-    add_pairs(c["ideal_pair_s"], c["caps"], c["cap_tokens"], c["ideal_cap_pair_s"], fresh, cached, prefill)
+def _decode_step(c: Any, f: Array, bits: Integers, n: int) -> None:
+    """Seconds of one decode step of a micro-batch through all stages, and its parts by what they wait for."""
+    micro, grouped, step, tokens, distinct = f[_MICRO : _MICRO + n], f[_GROUPED : _GROUPED + n], f[_STEP : _STEP + n], f[_TOKENS : _TOKENS + n], f[_DISTINCT : _DISTINCT + n]
+    context_cost(c["caps"], c["cap_tokens"], c["context_s"], c["cap_context_s"], f[_CONTEXT : _CONTEXT + n], f[_KV : _KV + n])
+    overhead, state, per_sequence, per_link = c["overhead_s"], c["state_s"], c["sequence_s"], c["link_s"]
+    memory_sum, all_sum, group_sum, floor_sum, weights = (
+        c["step_memory_sum_s"],
+        c["all_compute_sum_s"],
+        c["group_compute_sum_s"],
+        c["floor_sum_s"],
+        c["ideal_weight_s"],
+    )
     for i in range(n):
-        memory_s[i] = c["ideal_sequence_s"] + c["ideal_context_s"] * context[i]
-        flop_s[i] = c["ideal_token_s"] + c["ideal_sampled_s"] + c["ideal_context_flop_s"] * context[i]
-        for g in range(c["caps"]):
-            seen = min(context[i], c["cap_tokens"][g])
-            memory_s[i] += c["ideal_cap_context_s"][g] * seen
-            flop_s[i] += c["ideal_cap_flop_s"][g] * seen
-        prefill[i] = prefill[i] / c["attention_groups"] + fresh[i] * c["ideal_token_s"] + c["ideal_sampled_s"]
-    return prefill
-
-
-@jit
-def _binding(c, waiting, running, context, output_tokens, prefill_s):  # type: ignore[no-untyped-def]
-    """Index into BINDINGS of the largest share of a request's time; capacity where requests wait. KV reads count as memory, prefill as compute."""
-    memory, compute = 0.0, 0.0
-    for g in range(c["gemms"]):
-        memory += c["gemm_memory_s"][g]
-        compute += c["gemm_compute_s"][g] * running + c["gemm_floor_s"][g]
+        kv = f[_GROUPED + i] * (state + f[_KV + i])
+        f[_NETWORK + i] = f[_MICRO + i] * per_link
+        f[_STEP + i] = overhead + kv + f[_MICRO + i] * (per_sequence + per_link)
+        f[_MEMORY + i] = kv + memory_sum
+        f[_COMPUTE + i] = f[_MICRO + i] * all_sum + f[_GROUPED + i] * group_sum + floor_sum
+        f[_WEIGHTS + i] = weights
+    add_gemms(c["gemms"], c["step_memory_s"], c["step_compute_s"], c["step_floor_s"], c["of_all"], micro, step)
+    add_gemms(c["gemms"], c["step_memory_s"], c["step_compute_s"], c["step_floor_s"], c["of_group"], grouped, step)
     for g in range(c["expert_groups"]):
-        distinct = 1.0 - math.exp(c["expert_log_miss"][g] * running ** c["expert_skew"])
-        memory += c["expert_memory_s"][g] * distinct
-        compute += c["expert_compute_s"][g] * running + c["expert_floor_s"][g] * distinct
-    per_context = c["context_s"] * context
-    for g in range(c["caps"]):
-        per_context += c["cap_context_s"][g] * min(context, c["cap_tokens"][g])
-    steps = output_tokens / running
-    memory = steps * (memory + running * per_context)
-    compute = steps * compute + prefill_s
-    network = output_tokens * c["token_link_s"]
-    overhead = steps * (c["overhead_s"] + running * c["sequence_s"])
-    if waiting > 0.0:
-        return 4.0
-    largest = max(max(compute, memory), max(network, overhead))
-    return 0.0 if compute == largest else 1.0 if memory == largest else 2.0 if network == largest else 3.0
+        repeats, per_step = c["expert_repeats"][g], c["expert_step_tokens"][g]
+        memory, compute, floor, ideal = repeats * c["expert_memory_s"][g], repeats * c["expert_compute_s"][g], repeats * c["expert_floor_s"][g], repeats * c["ideal_expert_s"][g]
+        for i in range(n):
+            f[_TOKENS + i] = f[_MICRO + i] * per_step
+        distinct_experts(tokens, c["expert_log2_miss"][g], c["expert_skew"], distinct, bits)
+        add_experts(memory, compute, floor, distinct, tokens, step)
+        for i in range(n):
+            f[_MEMORY + i] += memory * f[_DISTINCT + i]
+            f[_COMPUTE + i] += compute * f[_TOKENS + i] + floor * f[_DISTINCT + i]
+            f[_WEIGHTS + i] += ideal * f[_DISTINCT + i]
+    if c["links"] > 0:
+        for i in range(n):
+            f[_A + i] = 0.0
+        add_links(c, micro, f[_A : _A + n])
+        for i in range(n):
+            f[_STEP + i] += f[_A + i]
+            f[_NETWORK + i] += f[_A + i]
+    if c["stages"] > 1.0:
+        balance = c["stage_balance"]
+        for i in range(n):
+            f[_STEP + i] *= balance
 
 
 @jit
-def _closed_loop_block(c, input_tokens, output_tokens, concurrency, prefix_hit_fraction, out):  # type: ignore[no-untyped-def]
-    """All OUTPUTS of one block of points into `out` (len(OUTPUTS), n)."""
-    n = input_tokens.shape[0]
-    running, fits = out[5], out[8]
-    _admit(c, input_tokens, output_tokens, concurrency, running, out[7], fits)
-    context = input_tokens + 0.5 * output_tokens
-    cached = input_tokens * prefix_hit_fraction
-    fresh = np.maximum(input_tokens - cached, 1.0)
-    lone, marginal, cached_s, step, memory_s, flop_s = np.empty(n), np.empty(n), np.empty(n), np.zeros(n), np.empty(n), np.empty(n)
-    _prefill(c, fresh, cached, np.ones(n), lone, marginal, cached_s)
-    batch = np.maximum(running, 1.0)
-    add_gemms(c, batch, batch, step)
-    add_context(c, batch, context, step)
-    weights_s = np.empty(n)
-    _read_ideal(c, batch, weights_s)
-    prefill_flop_s = _load_shares(c, batch, context, fresh, cached, memory_s, flop_s)
-    full_pass_s = c["ideal_weight_s"] + c["ideal_expert_s"].sum()
+def _prefill(c: Any, f: Array, bits: Integers, n: int) -> None:
+    """Seconds of one prompt alone, of one prompt in full chunks, and of the part of that which attends to cached tokens."""
+    lone, tokens, distinct = f[_LONE : _LONE + n], f[_TOKENS : _TOKENS + n], f[_DISTINCT : _DISTINCT + n]
+    fresh, cached, pairs, none = f[_FRESH : _FRESH + n], f[_CACHED : _CACHED + n], f[_B : _B + n], f[_A : _A + n]
+    groups, per_token, sampled = c["attention_data"], c["prefill_lone_token_s"], c["prefill_sampled_s"]
     for i in range(n):
-        b, o = batch[i], output_tokens[i]
-        stall = c["prefill_stall_fraction"] * marginal[i] * (b - 1.0)
-        wait = c["burst_fraction"] * marginal[i] * (b - 1.0)
-        tpot = step[i] + (stall - min(wait, _LARGEST_WAIT * stall)) / o
-        lifetime = lone[i] + o * tpot + wait
-        first = c["first_token_overhead_s"] + lone[i] + c["first_step_wait_steps"] * step[i] + wait
-        waiting = concurrency[i] - running[i]
-        ttft = first + waiting / b * lifetime
-        latency = ttft + (o - 1.0) * tpot
-        requests = concurrency[i] / latency
-        memory = (o / b) * weights_s[i] + o * memory_s[i] + fresh[i] / (c["chunk_tokens"] * c["attention_groups"]) * full_pass_s
-        compute = o * flop_s[i] + prefill_flop_s[i]
-        share = c["power_floor_fraction"] + requests * (c["power_memory_fraction"] * memory + c["power_compute_fraction"] * compute)
-        power = c["accelerators"] * c["tdp_w"] * min(share, 1.0)
-        known = 1.0 if fits[i] == 1.0 else math.nan
-        out[0, i] = ttft * known
-        out[1, i] = tpot * known
-        out[2, i] = latency * known
-        out[3, i] = requests * o * known
-        out[4, i] = requests * input_tokens[i] * known
-        out[6, i] = waiting * known
-        out[9, i] = _binding(c, out[6, i], b, context[i], o, marginal[i]) if fits[i] == 1.0 else 4.0
-        out[10, i] = power * known
-        out[11, i] = power / (requests * o) * known
-        out[12, i] = min(requests * marginal[i], 1.0) * known
-        out[13, i] = min(requests * cached_s[i], 1.0) * known
-        out[5, i] = running[i] * known
+        f[_TOKENS + i] = f[_FRESH + i] * groups
+        f[_LONE + i] = per_token * f[_TOKENS + i] + sampled
+        f[_A + i] = 0.0
+    add_gemms(c["gemms"], c["prefill_memory_s"], c["prefill_compute_s"], c["prefill_floor_s"], c["prefill_all"], tokens, lone)
+    for g in range(c["expert_groups"]):
+        distinct_experts(tokens, c["expert_log2_miss"][g], c["expert_skew"], distinct, bits)
+        add_experts(c["expert_memory_s"][g], c["expert_compute_s"][g], c["expert_floor_s"][g], distinct, tokens, lone)
+    pairs_cost(c["caps"], c["cap_tokens"], c["pair_s"], c["cap_pair_s"], c["square_factor"], fresh, cached, pairs)
+    pairs_cost(c["caps"], c["cap_tokens"], c["pair_s"], c["cap_pair_s"], c["square_factor"], fresh, none, f[_CACHED_S : _CACHED_S + n])
+    balance, per_context = c["stage_balance"], 1.0 / c["context_ranks"]
+    shared_out, per_stage = 1.0 / (groups * c["context_ranks"] * c["stages"]), 1.0 / c["stages"]
+    per_chunk, pass_overhead, serial = 1.0 / c["chunk_tokens"], c["pass_overhead_s"], c["serial_prefill"]
+    latency, chunk_token, lone_share = c["prefill_latency_factor"], c["prefill_token_s"] * per_stage, serial * per_stage / groups
+    for i in range(n):
+        overhead = max(f[_FRESH + i] * per_chunk, 1.0) * pass_overhead
+        alone = latency * (f[_LONE + i] + f[_B + i] * per_context) + overhead
+        shared = f[_FRESH + i] * chunk_token + (f[_B + i] + overhead) * shared_out
+        f[_LONE + i] = alone
+        f[_MARGINAL + i] = balance * (lone_share * alone + (1.0 - serial) * shared)
+        f[_CACHED_S + i] = balance * (f[_B + i] - f[_CACHED_S + i]) * shared_out
 
 
 @jit
-def _closed_loop(constants, input_tokens, output_tokens, concurrency, prefix_hit_fraction, out, begin, end):  # type: ignore[no-untyped-def]
-    """`_closed_loop_block` over the points from `begin` to `end`; constants (1,), inputs (n,), out (len(OUTPUTS), n)."""
-    c = constants[0]
-    for start in range(begin, end, BLOCK):
-        stop = min(start + BLOCK, end)
-        _closed_loop_block(
-            c, input_tokens[start:stop], output_tokens[start:stop], concurrency[start:stop], prefix_hit_fraction[start:stop], out[:, start:stop]
-        )
+def _serve(c: Any, f: Array, n: int) -> None:
+    """Latencies and rates from step and prefill."""
+    per_step, static, first_overhead, step_wait = 1.0 / c["tokens_per_step"], c["static"], c["first_token_overhead_s"], c["first_step_wait_steps"]
+    stall_fraction, burst, serial = c["prefill_stall_fraction"], c["burst_fraction"], c["serial_prefill"]
+    continuous, half_serial = 1.0 - static, 0.5 * static * serial
+    for i in range(n):
+        b, decoded, step = f[_BATCH + i], f[_OSL + i] - 1.0, f[_STEP + i]
+        others = f[_MARGINAL + i] * (b - 1.0)
+        stall = stall_fraction * others
+        wait = min(burst * others, _LARGEST_WAIT * stall)
+        steps = max(decoded, 1.0)
+        spread = continuous * (stall - wait) / steps
+        tpot = step * per_step + spread
+        queued = static * others + continuous * wait + (steps - decoded) * spread
+        first = first_overhead + f[_LONE + i] + step_wait * step + queued
+        service = first + decoded * tpot
+        requests = f[_RUNNING + i] / service
+        waiting = f[_CLIENTS + i] - f[_RUNNING + i]
+        late = waiting / b * service - half_serial * others
+        f[_TTFT + i] = first + late
+        f[_TPOT + i] = tpot
+        f[_LATENCY + i] = service + late
+        f[_OUT + i] = requests * f[_OSL + i]
+        f[_IN + i] = requests * f[_ISL + i]
+        f[_RUN + i] = f[_RUNNING + i]
+        f[_WAITING + i] = waiting
+        f[_PREFILL + i] = min(requests * f[_MARGINAL + i], 1.0)
+        f[_CACHED_SHARE + i] = min(requests * f[_CACHED_S + i], 1.0)
 
 
-def closed_loop(
-    constants: Constants, input_tokens: Array, output_tokens: Array, concurrency: Array, prefix_hit_fraction: Array, threads: int = 2
-) -> Array:
-    """Operating points of a closed loop: shape (len(OUTPUTS), n), float64, rows as in OUTPUTS, in SI.
+@jit
+def _draw(c: Any, f: Array, n: int) -> None:
+    """Power by the shares of bandwidth, FLOP and links that the requests use, and energy per output token."""
+    fresh, cached, context = f[_FRESH : _FRESH + n], f[_CACHED : _CACHED + n], f[_CONTEXT : _CONTEXT + n]
+    context_cost(c["caps"], c["cap_tokens"], c["ideal_context_s"], c["ideal_cap_context_s"], context, f[_KV : _KV + n])
+    context_cost(c["caps"], c["cap_tokens"], c["ideal_context_flop_s"], c["ideal_cap_flop_s"], context, f[_TOKENS : _TOKENS + n])
+    pairs_cost(c["caps"], c["cap_tokens"], c["ideal_pair_s"], c["ideal_cap_pair_s"], c["square_factor"], fresh, cached, f[_B : _B + n])
+    groups, per_stage, per_yield = c["attention_data"] * c["context_ranks"], 1.0 / c["stages"], 1.0 / c["tokens_per_step"]
+    pass_s = (c["ideal_weight_s"] + c["ideal_expert_s"].sum()) / (c["chunk_tokens"] * groups)
+    per_group, sequence, step_flop = 1.0 / groups, c["ideal_sequence_s"], c["ideal_step_flop_s"]
+    token_flop, sampled_flop, link_step, link_prefill = c["ideal_token_flop_s"], c["ideal_sampled_flop_s"], c["link_busy_s"], c["prefill_link_busy_s"]
+    by_memory, by_flop, by_link = c["power_memory_fraction"], c["power_compute_fraction"] * per_stage, c["power_link_fraction"] * per_stage
+    whole_w, floor, most = c["accelerators"] * c["tdp_w"], c["power_floor_fraction"], c["largest_power_fraction"]
+    for i in range(n):
+        steps = f[_OSL + i] * per_yield
+        memory = steps / f[_BATCH + i] * f[_WEIGHTS + i] + (steps * (sequence + f[_KV + i]) + f[_FRESH + i] * pass_s) * per_stage
+        flop = steps * (step_flop + f[_TOKENS + i]) + f[_FRESH + i] * token_flop + sampled_flop + f[_B + i] * per_group
+        link = steps * link_step + f[_FRESH + i] * link_prefill
+        share = floor + f[_OUT + i] / f[_OSL + i] * (by_memory * memory + by_flop * flop + by_link * link)
+        f[_POWER + i] = whole_w * min(share, most)
+        f[_ENERGY + i] = f[_POWER + i] / f[_OUT + i]
 
-    Inputs are (n,) float64, C-contiguous, positive and finite (checked where they enter). A point that does not fit has NaN everywhere but in `fits` (0),
-    `kv_capacity_tokens` and `binding` (capacity). Results do not depend on `threads`.
+
+@jit
+def _name_bound(c: Any, f: Array, n: int) -> None:
+    """Index into BINDINGS of the largest part of a request's time; capacity where requests wait. Reads of weights, KV and states are memory, prefill is compute."""
+    per_yield, stages, fixed, per_sequence = 1.0 / c["tokens_per_step"], c["stages"], c["overhead_s"], c["sequence_s"]
+    for i in range(n):
+        steps = f[_OSL + i] * per_yield / f[_MICRO + i]
+        memory, compute, network = steps * f[_MEMORY + i], steps * f[_COMPUTE + i] + f[_MARGINAL + i] * stages, steps * f[_NETWORK + i]
+        overhead = steps * (fixed + f[_MICRO + i] * per_sequence)
+        largest = max(max(compute, memory), max(network, overhead))
+        code = 0.0 if compute == largest else 1.0 if memory == largest else 2.0 if network == largest else 3.0
+        f[_BINDING + i] = 4.0 if f[_WAITING + i] > 0.0 else code
+
+
+@jit
+def _blank_misfits(f: Array, n: int) -> None:
+    """NaN in every output of a point that does not fit, but for `fits`, `kv_capacity_tokens` and `binding` (capacity)."""
+    missing = 0
+    for i in range(n):
+        missing += 1 if f[_FITS + i] == 0.0 else 0
+    if missing == 0:
+        return
+    for i in range(n):
+        if f[_FITS + i] == 0.0:
+            for row in range(_TTFT, _CACHED_SHARE + 1, BLOCK):
+                if row not in (_KV_CAPACITY, _FITS, _BINDING):
+                    f[row + i] = math.nan
+            f[_BINDING + i] = 4.0
+
+
+@jit
+def closed_loop_block(c: Any, f: Array, bits: Integers, n: int, with_power: int, with_binding: int) -> None:
+    """All OUTPUTS of a block of n points whose INPUTS lie in the flat buffer `f` (ROWS x BLOCK numbers at least); `bits` (BLOCK,) is scratch.
+
+    Power and energy, and what binds, are left out (their rows untouched) where nobody wants them.
     """
-    n = input_tokens.shape[0]
-    out = np.empty((len(OUTPUTS), n))
-    inputs = (input_tokens, output_tokens, concurrency, prefix_hit_fraction)
-    if threads == 1 or n < _THREADS_PAY_FROM:
-        _closed_loop(constants, *inputs, out, 0, n)
-        return out
-    # Chunks are multiples of the block, so that no point changes its place in a block.
-    size = -(-n // (threads * BLOCK)) * BLOCK
+    _admit(c, f, n)
+    _apply_shapes(c, f, n)
+    _decode_step(c, f, bits[:n], n)
+    _prefill(c, f, bits[:n], n)
+    _serve(c, f, n)
+    if with_binding == 1:
+        _name_bound(c, f, n)
+    if with_power == 1:
+        _draw(c, f, n)
+    _blank_misfits(f, n)
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Loads to be broadcast lazily: four flat arrays in the order of INPUTS, the common shape, and each array's strides in elements (0 where broadcast)."""
+
+    values: tuple[Array, Array, Array, Array]
+    shape: Integers
+    strides: Integers
+
+    @property
+    def size(self) -> int:
+        """Number of points."""
+        return int(np.prod(self.shape))
+
+    @classmethod
+    def of(cls, *arrays: Array) -> Grid:
+        """A grid from arrays that broadcast, without copying them out."""
+        shape = np.broadcast_shapes(*(array.shape for array in arrays)) or (1,)
+        strides = np.zeros((len(arrays), len(shape)), dtype=np.int64)
+        for row, array in enumerate(arrays):
+            step = 1
+            for axis in range(1, array.ndim + 1):
+                if array.shape[-axis] > 1:
+                    strides[row, len(shape) - axis] = step
+                step *= array.shape[-axis]
+        flat = tuple(np.ascontiguousarray(array, dtype=np.float64).reshape(-1) for array in arrays)
+        return cls(flat, np.array(shape, dtype=np.int64), strides)  # type: ignore[arg-type]
+
+
+@jit
+def _spread(values: Array, shape: Integers, strides: Integers, out: Array) -> None:
+    broadcast(values, shape, strides, 0, out.shape[0], out)
+
+
+def spread(grid: Grid, row: int) -> Array:
+    """One input of a grid copied out to every point, shape (grid.size,)."""
+    out = np.empty(grid.size)
+    _spread(grid.values[row], grid.shape, grid.strides[row], out)
+    return out
+
+
+@jit
+def _closed_loop(
+    constants: Constants,
+    input_tokens: Array,
+    output_tokens: Array,
+    concurrency: Array,
+    prefix_hit_fraction: Array,
+    shape: Integers,
+    strides: Integers,
+    out: Array,
+    begin: int,
+    end: int,
+) -> None:
+    """`closed_loop_block` over the points from `begin` to `end`."""
+    c = constants[0]
+    f, bits = np.empty(ROWS * BLOCK), np.empty(BLOCK, np.int64)
+    for start in range(begin, end, BLOCK):
+        n = min(BLOCK, end - start)
+        broadcast(input_tokens, shape, strides[0], start, n, f[_ISL : _ISL + n])
+        broadcast(output_tokens, shape, strides[1], start, n, f[_OSL : _OSL + n])
+        broadcast(concurrency, shape, strides[2], start, n, f[_CLIENTS : _CLIENTS + n])
+        broadcast(prefix_hit_fraction, shape, strides[3], start, n, f[_HIT : _HIT + n])
+        closed_loop_block(c, f, bits, n, 1, 1)
+        for row in range(14):
+            for i in range(n):
+                out[row, start + i] = f[_TTFT + row * BLOCK + i]
+
+
+def in_threads(work: Any, size: int, threads: int) -> None:
+    """Call work(begin, end) over `size` points in up to `threads` threads, cut at multiples of the block so that no point changes its place in one."""
+    if threads == 1 or size < _THREADS_PAY_FROM:
+        work(0, size)
+        return
+    step = -(-size // (threads * BLOCK)) * BLOCK
     with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(lambda begin: _closed_loop(constants, *inputs, out, begin, min(begin + size, n)), range(0, n, size)))
+        list(pool.map(lambda begin: work(begin, min(begin + step, size)), range(0, size, step)))
+
+
+def closed_loop(constants: Constants, grid: Grid, threads: int = 2) -> Array:
+    """Operating points of a closed loop: shape (len(OUTPUTS), grid.size), float64, rows as in OUTPUTS, in SI.
+
+    Inputs are positive and finite (checked where they enter). A point that does not fit has NaN everywhere but in `fits` (0), `kv_capacity_tokens` and `binding`
+    (capacity). Results do not depend on `threads`.
+    """
+    out = np.empty((len(OUTPUTS), grid.size))
+    in_threads(lambda begin, end: _closed_loop(constants, *grid.values, grid.shape, grid.strides, out, begin, end), grid.size, threads)
     return out
 
 
 def concurrency_at_rate(constants: Constants, input_tokens: Array, output_tokens: Array, requests_per_s: Array, prefix_hit_fraction: Array) -> Array:
     """Mean number of requests in the system at which the closed form passes `requests_per_s`, shape (n,); NaN where the replica never carries the rate.
 
-    Throughput rises with concurrency until the KV pool binds, and not beyond; bisection in the logarithm of the concurrency to 1e-12.
+    Throughput rises with concurrency until the KV pool binds, and stays there; bisection in the logarithm of the concurrency to 1e-12.
     """
-    low, high = np.full(requests_per_s.shape, math.log(1e-6)), np.full(requests_per_s.shape, math.log(1e7))
-    for _ in range(64):
+    row = OUTPUTS.index("output_tokens_per_s")
+
+    def carries(logarithm: Array) -> Array:
+        out = closed_loop(constants, Grid.of(input_tokens, output_tokens, np.exp(logarithm), prefix_hit_fraction))
+        enough: Array = out[row] / output_tokens >= requests_per_s * (1.0 - 1e-12)
+        return enough
+
+    low, high = np.full(requests_per_s.shape, math.log(1e-9)), np.full(requests_per_s.shape, math.log(1e7))
+    ever = carries(high)
+    for _ in range(60):
         middle = 0.5 * (low + high)
-        out = closed_loop(constants, input_tokens, output_tokens, np.exp(middle), prefix_hit_fraction)
-        enough = out[OUTPUTS.index("output_tokens_per_s")] / output_tokens >= requests_per_s
+        enough = carries(middle)
         low, high = np.where(enough, low, middle), np.where(enough, middle, high)
-    found = np.exp(high)
-    return np.where(found < 0.999e7, found, math.nan)
+    return np.where(ever, np.exp(high), math.nan)

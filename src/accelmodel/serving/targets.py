@@ -6,8 +6,9 @@ import math
 
 import numpy as np
 
-from accelmodel.core.kernels import Constants
-from accelmodel.serving.steady_state import OUTPUTS, Array, closed_loop
+from accelmodel.core.fold import Constants
+from accelmodel.core.kernels import Array
+from accelmodel.serving.steady_state import OUTPUTS, Grid, closed_loop
 
 LARGEST_CONCURRENCY = 65_536.0
 _STEPS = 40
@@ -24,7 +25,7 @@ def largest_concurrency(
     ttft_row, tpot_row, running_row = (OUTPUTS.index(name) for name in ("time_to_first_token_s", "time_per_output_token_s", "running_requests"))
 
     def meets(concurrency: Array) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
-        out = closed_loop(constants, input_tokens, output_tokens, concurrency, prefix_hit_fraction)
+        out = closed_loop(constants, Grid.of(input_tokens, output_tokens, concurrency, prefix_hit_fraction))
         within = (out[ttft_row] <= ttft_s) & (out[tpot_row] <= tpot_s) & (out[running_row] >= concurrency)
         found: np.ndarray[tuple[int], np.dtype[np.bool_]] = within
         return found

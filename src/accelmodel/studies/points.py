@@ -4,36 +4,28 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from accelmodel.catalog.hardware import Accelerator, System
+from accelmodel.catalog.hardware import System
 from accelmodel.catalog.library import Library
 from accelmodel.catalog.models import Model
-from accelmodel.catalog.offers import HourOffer, Offers, TokenOffer
 from accelmodel.columns import COLUMNS, HIGH, LOW
-from accelmodel.core.replica import Parallelism, Precision, Replica
-from accelmodel.economics.attribution import attribute
-from accelmodel.economics.margin import margin_fraction, token_revenue_usd_per_h
-from accelmodel.economics.offers import replica_cost_usd_per_h
-from accelmodel.economics.ownership import Capital, OwnershipCost, OwnershipTerms, capital_per_accelerator, cost_of_ownership
-from accelmodel.economics.tokens import BusyShares, TokenPrices, TokenRates
+from accelmodel.core.replica import Parallelism, Precision, Replica, Serving
 from accelmodel.errors import InputError
+from accelmodel.studies.money import HOME_SITE, OWNER, Money, library, money
 
 if TYPE_CHECKING:
-    import pyarrow as pa
+    from accelmodel.serving.steady_state import Grid
+    from accelmodel.studies.kernel import Wanted
 
 Array = npt.NDArray[np.float64]
-Books = Literal["cloud", "tenant"]
 
-HOME_SITE = "new-carlisle"
-OWNER = "default"
-
-_INPUTS = ("input_tokens", "output_tokens", "concurrency", "prefix_hit_fraction")
+_THREADS = 2  # the fastest on two cores; more cores gain little, as writing the columns is the limit
 _BOUNDED_FROM = {
     "time_to_first_token_s": "time_to_first_token",
     "time_per_output_token_s": "time_per_output_token",
@@ -44,181 +36,78 @@ _BOUNDED_FROM = {
 }
 
 
-@functools.cache
-def library(*folders: str) -> Library:
-    """The catalogue with these folders before the shipped entries; one per process and folders."""
-    return Library(*folders)
-
-
 def replica(
     *,
     model: str | Model,
     system: str | System,
     accelerators: int | None = None,
     tensor_parallel: int | None = None,
+    pipeline_parallel: int = 1,
     expert_parallel: int = 1,
     attention_data_parallel: int = 1,
+    context_parallel: int = 1,
     weights: str | None = None,
     kv: str | None = None,
     compute: str | None = None,
     engine: str | None = None,
+    mode: str = "continuous",
     chunk_tokens: float | None = None,
+    compiled_batch: int | None = None,
+    sequence_bucket: int | None = None,
+    prompt_bucket: int | None = None,
+    speculative_tokens: int = 0,
+    acceptance_fraction: float = 0.0,
+    draft_model: str | Model | None = None,
+    power_cap_w: float | None = None,
     catalog: Library | None = None,
 ) -> Replica:
     """A replica from names, paths (of a profile or a Hugging Face config.json) or catalogue objects.
 
-    `accelerators` defaults to the whole system, `tensor_parallel` to what makes the ranks come out, `engine` to the calibration's default. InputError says what
-    cannot be combined, and why.
+    `accelerators` defaults to the whole system, `tensor_parallel` to what makes the ranks come out, `engine` to the calibration's default; the rest is described at
+    `accelmodel.core.replica`: Parallelism, Precision, Serving. InputError says what cannot be combined, and why.
     """
-    books = catalog or library()
-    the_model = books.model(model) if isinstance(model, str) else model
-    the_system = books.system(system) if isinstance(system, str) else system
-    accelerator = books.accelerator(the_system.accelerator)
+    lib = catalog or library()
+    the_system = lib.system(system) if isinstance(system, str) else system
+    accelerator = lib.accelerator(the_system.accelerator)
     count = the_system.accelerators if accelerators is None else accelerators
-    for key, value in (("accelerators", count), ("expert_parallel", expert_parallel), ("attention_data_parallel", attention_data_parallel)):
+    others = {
+        "pipeline_parallel": pipeline_parallel,
+        "expert_parallel": expert_parallel,
+        "attention_data_parallel": attention_data_parallel,
+        "context_parallel": context_parallel,
+    }
+    for key, value in ({"accelerators": count} | others).items():
         _check_count(key, value)
     if tensor_parallel is None:
-        tensor_parallel = max(count * accelerator.ranks // attention_data_parallel, 1)
+        tensor_parallel = max(count * accelerator.ranks // (attention_data_parallel * pipeline_parallel * context_parallel), 1)
     _check_count("tensor_parallel", tensor_parallel)
-    calibration = books.calibration_of(accelerator)
+    calibration = lib.calibration_of(accelerator)
     return Replica(
-        model=the_model,
+        model=lib.model(model) if isinstance(model, str) else model,
         system=the_system,
         accelerator=accelerator,
         accelerators=count,
-        parallelism=Parallelism(tensor_parallel, expert_parallel, attention_data_parallel),
+        parallelism=Parallelism(tensor_parallel, pipeline_parallel, expert_parallel, attention_data_parallel, context_parallel),
         precision=Precision(weights, kv, compute),
         engine=calibration.engine(engine or calibration.default_engine),
         calibration=calibration,
-        chunk_tokens=chunk_tokens,
+        serving=Serving(
+            mode=mode,  # type: ignore[arg-type]
+            chunk_tokens=chunk_tokens,
+            compiled_batch=compiled_batch,
+            sequence_bucket=sequence_bucket,
+            prompt_bucket=prompt_bucket,
+            speculative_tokens=speculative_tokens,
+            acceptance_fraction=acceptance_fraction,
+            power_cap_w=power_cap_w,
+        ),
+        draft=lib.model(draft_model) if isinstance(draft_model, str) else draft_model,
     )
 
 
 def _check_count(key: str, value: int) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+    if isinstance(value, bool) or not hasattr(value, "__index__") or value < 1:
         raise InputError("must be a whole number of at least 1", key=key, value=value)
-
-
-@dataclass(frozen=True)
-class Money:
-    """Whose books, at what prices: what cost and margin of a replica rest on.
-
-    On the cloud's books hardware costs what owning it costs, and hours or tokens are sold; on a tenant's, hours are rented and tokens are sold. `occupancy` is the
-    share of the hours in which the replica carries its load; the other hours cost the same, less energy, and earn nothing.
-    """
-
-    catalog: Library
-    books: Books
-    hour: HourOffer | None
-    token: TokenOffer | None
-    tier: str
-    occupancy: float
-    site: str
-    owner: str
-
-    @property
-    def basis(self) -> str:
-        """The `cost_basis` column: the rented offer's id, or ownership."""
-        return self.hour.id if self.books == "tenant" and self.hour is not None else "ownership"
-
-    def ownership(self, accelerator: Accelerator, mean_power_w: Array | float) -> tuple[Capital, OwnershipCost]:
-        """Capital behind one accelerator and its cost per powered hour at a mean draw of the accelerator itself (host and network are added)."""
-        owner, site = self.catalog.ownership(self.owner), self.catalog.site(self.site)
-        it_power_w = accelerator.need("it_power").si
-        beside_w = it_power_w - accelerator.need("tdp").si
-        terms = ownership_terms(owner.figures)
-        capital = capital_per_accelerator(terms, owner.purchase_price(accelerator.name).si, it_power_w)
-        cost = cost_of_ownership(
-            terms, capital, power_w=mean_power_w + beside_w, pue=site.figures.pue.si, tariff_usd_per_kwh=site.figures.tariff.si * _J_PER_KWH
-        )
-        return capital, cost
-
-    def replica_cost_usd_per_h(self, replica: Replica, power_w: Array) -> Array:
-        """Cost of the replica per hour, shape of `power_w` (its accelerators' draw under load, W)."""
-        if self.books == "tenant":
-            assert self.hour is not None
-            by = self.hour.price_usd_per_accelerator_h(replica.system.accelerators)
-            whole = replica_cost_usd_per_h(replica.accelerators, replica.system.accelerators, by * replica.system.accelerators, "system")
-            return np.full(power_w.shape, whole)
-        idle_w = replica.parameters["power_floor_fraction"] * replica.accelerator.need("tdp").si
-        mean_w = self.occupancy * power_w / replica.accelerators + (1.0 - self.occupancy) * idle_w
-        _, cost = self.ownership(replica.accelerator, mean_w)
-        available = self.catalog.ownership(self.owner).figures.availability.si
-        total: Array = replica.accelerators * np.asarray(cost.per_available_h(available).total_usd_per_h)
-        return total
-
-    def revenue_usd_per_h(self, replica: Replica, rates: TokenRates) -> Array | None:
-        """Revenue per hour at the occupancy: of tokens where a token offer is given, else of hours on the cloud's books; None where nothing is sold."""
-        if self.token is not None:
-            prices = self.token.tier(self.tier)
-            cached = prices.cached_input_usd_per_mtok
-            sold = TokenPrices(prices.input_usd_per_mtok, prices.input_usd_per_mtok if cached is None else cached, prices.output_usd_per_mtok)
-            return np.asarray(token_revenue_usd_per_h(rates, sold)) * self.occupancy
-        if self.books == "cloud" and self.hour is not None:
-            by = self.hour.price_usd_per_accelerator_h(replica.system.accelerators)
-            return np.full(np.shape(rates.output_tokens_per_s), by * replica.accelerators * self.occupancy)
-        return None
-
-
-_J_PER_KWH = 3.6e6
-
-
-def ownership_terms(figures: Any) -> OwnershipTerms:
-    """An owner's figures as the terms that `economics` takes."""
-    from accelmodel.units import HOURS_PER_YEAR, SECONDS_PER_HOUR
-
-    year_s = HOURS_PER_YEAR * SECONDS_PER_HOUR
-    return OwnershipTerms(
-        cost_of_capital_fraction=figures.cost_of_capital.si,
-        server_life_years=figures.server_life.si / year_s,
-        network_life_years=figures.network_life.si / year_s,
-        facility_life_years=figures.facility_life.si / year_s,
-        facility_usd_per_w=figures.facility_cost.si,
-        network_share_fraction=figures.network_share.si,
-        spares_fraction=figures.spare_fraction.si,
-        operations_fraction_per_year=figures.operations_per_year.si,
-        maintenance_fraction_per_year=figures.maintenance_per_year.si,
-        residual_fraction=figures.residual_fraction.si,
-    )
-
-
-def money(
-    replica: Replica,
-    *,
-    offer: str | Sequence[str] | None = None,
-    books: str | None = None,
-    occupancy: float | None = None,
-    site: str = HOME_SITE,
-    owner: str = OWNER,
-    tier: str = "standard",
-    catalog: Library | None = None,
-) -> Money:
-    """Resolve offers by name for a replica. An offer by the hour makes the books a tenant's unless `books` says the cloud's."""
-    lib = catalog or library()
-    hour, token = None, None
-    for name in [offer] if isinstance(offer, str) else offer or ():
-        found = offers_of(lib).find(name, system=replica.system.name, model=replica.model.name)
-        if isinstance(found, HourOffer):
-            hour = found
-        else:
-            token = found
-    if books is None:
-        books = "tenant" if hour is not None else "cloud"
-    if books not in ("cloud", "tenant"):
-        raise InputError(f"'{books}' are nobody's books", key="books", value=books, allowed=("cloud", "tenant"))
-    if books == "tenant" and hour is None:
-        raise InputError("a tenant rents by the hour: give an offer by the hour, such as on-demand", key="offer", value=offer)
-    if occupancy is None:
-        occupancy = lib.ownership(owner).figures.occupancy.si
-    if not 0.0 < occupancy <= 1.0:
-        raise InputError("must be above 0 and at most 1", key="occupancy", value=occupancy)
-    return Money(lib, books, hour, token, tier, occupancy, lib.site(site).name, owner)  # type: ignore[arg-type]
-
-
-@functools.cache
-def offers_of(catalog: Library) -> Offers:
-    """The offers of a catalogue, read once."""
-    return Offers(catalog)
 
 
 class Point:
@@ -229,6 +118,9 @@ class Point:
 
     def __repr__(self) -> str:
         return "Point(" + ", ".join(f"{name}={value!r}" for name, value in vars(self).items()) + ")"
+
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(f"the point has no column '{name}'; it has {', '.join(vars(self))}")
 
     def to_dict(self) -> dict[str, Any]:
         """Column -> value."""
@@ -261,48 +153,82 @@ def evaluate(
     offer by the hour they are the cost of ownership. Raises InputError for a load that is not positive and finite, and for unknown names.
     """
     wanted = check_columns(columns)
-    load = _load(replica, input_tokens, output_tokens, concurrency, requests_per_s, prefix_hit_fraction, ttft_s, tpot_s)
-    terms = money(replica, offer=offer, books=books, occupancy=occupancy, site=site, owner=owner, tier=tier, catalog=catalog)
-    values = _columns(replica, load, terms, wanted)
+    load = load_of(
+        replica,
+        input_tokens=input_tokens,
+        output_tokens=output_tokens,
+        concurrency=concurrency,
+        requests_per_s=requests_per_s,
+        prefix_hit_fraction=prefix_hit_fraction,
+        ttft_s=ttft_s,
+        tpot_s=tpot_s,
+    )
+    terms = _money_of(replica, offer if offer is None or isinstance(offer, str) else tuple(offer), books, occupancy, site, owner, tier, catalog)
     if load.scalar:
-        return Point({name: _plain(value) for name, value in values.items()})
+        return point_of(replica, load, terms, wanted)
     from accelmodel.results.table import table
 
-    return table(values)
+    return table(columns_of(replica, load, terms, wanted))
+
+
+@functools.lru_cache(maxsize=512)
+def _money_of(
+    replica: Replica, offer: str | tuple[str, ...] | None, books: str | None, occupancy: float | None, site: str, owner: str, tier: str, catalog: Library | None
+) -> Money:
+    return money(replica, offer=offer, books=books, occupancy=occupancy, site=site, owner=owner, tier=tier, catalog=catalog)
 
 
 @dataclass(frozen=True)
-class _Load:
-    """Loads as flat float64 arrays of one length."""
+class Load:
+    """Loads that broadcast: the grid of INPUTS, and which of its points no concurrency carries (None: all run)."""
 
-    input_tokens: Array
-    output_tokens: Array
-    concurrency: Array
-    prefix_hit_fraction: Array
+    grid: Grid
+    impossible: npt.NDArray[np.bool_] | None
     scalar: bool
 
+    def input(self, name: str) -> Array:
+        """One of the inputs, copied out to every point; NaN for the concurrency of an impossible load."""
+        from accelmodel.serving.steady_state import INPUTS, spread
 
-def _load(
-    replica: Replica, input_tokens: Any, output_tokens: Any, concurrency: Any, requests_per_s: Any, hit: Any, ttft_s: float | None, tpot_s: float | None
-) -> _Load:
-    given = [("concurrency", concurrency), ("requests_per_s", requests_per_s)]
-    given = [(key, value) for key, value in given if value is not None]
+        values = spread(self.grid, INPUTS.index(name))
+        return values if self.impossible is None or name != "concurrency" else np.where(self.impossible, math.nan, values)
+
+
+def load_of(
+    replica: Replica,
+    *,
+    input_tokens: Any,
+    output_tokens: Any,
+    concurrency: Any = None,
+    requests_per_s: Any = None,
+    prefix_hit_fraction: Any = 0.0,
+    ttft_s: float | None = None,
+    tpot_s: float | None = None,
+) -> Load:
+    """Check a load, and solve for the concurrency where a rate or latency targets are given; InputError for what is not positive and finite."""
+    from accelmodel.serving.steady_state import Grid
+
+    given = [(key, value) for key, value in (("concurrency", concurrency), ("requests_per_s", requests_per_s)) if value is not None]
     if len(given) == 2:
         raise InputError("give concurrency or requests_per_s, not both", key="requests_per_s", value=requests_per_s)
     if not given and ttft_s is None and tpot_s is None:
         raise InputError("give a load: concurrency, or requests_per_s, or latency targets ttft_s and tpot_s", key="concurrency")
     key, load = given[0] if given else ("concurrency", 1.0)
     names = ("input_tokens", "output_tokens", key, "prefix_hit_fraction")
-    arrays = [_numbers(name, value) for name, value in zip(names, (input_tokens, output_tokens, load, hit), strict=True)]
+    arrays = [_numbers(name, value) for name, value in zip(names, (input_tokens, output_tokens, load, prefix_hit_fraction), strict=True)]
     try:
         shape = np.broadcast_shapes(*(array.shape for array in arrays))
     except ValueError:
         shapes = ", ".join(f"{name} {array.shape}" for name, array in zip(names, arrays, strict=True))
         raise InputError(f"the arrays do not broadcast: {shapes}", key="input_tokens") from None
+    _check_load(replica, key, arrays)
+    if given and key == "concurrency":
+        return Load(Grid.of(*arrays), None, scalar=shape == ())
     flat = [np.ascontiguousarray(np.broadcast_to(array, shape)).reshape(-1) for array in arrays]
-    _check_load(replica, *flat[:3], flat[3])
-    flat[2] = _concurrency(replica, flat, key if given else None, ttft_s, tpot_s)
-    return _Load(*flat, scalar=shape == ())
+    solved = _concurrency(replica, flat, key if given else None, ttft_s, tpot_s)
+    impossible = np.isnan(solved)
+    flat[2] = np.where(impossible, 1.0, solved)
+    return Load(Grid.of(*flat), impossible if impossible.any() else None, scalar=shape == ())
 
 
 def _numbers(key: str, value: Any) -> Array:
@@ -313,23 +239,26 @@ def _numbers(key: str, value: Any) -> Array:
     return array
 
 
-def _check_load(replica: Replica, input_tokens: Array, output_tokens: Array, load: Array, hit: Array) -> None:
-    for key, values, least in (("input_tokens", input_tokens, 1.0), ("output_tokens", output_tokens, 1.0), ("concurrency", load, 0.0)):
+def _check_load(replica: Replica, load_key: str, arrays: Sequence[Array]) -> None:
+    input_tokens, output_tokens, _, hit = arrays
+    for key, values, least in zip(("input_tokens", "output_tokens", load_key), arrays, (1.0, 1.0, 0.0), strict=False):
         bad = ~(np.isfinite(values) & (values >= least) & (values > 0.0))
         if bad.any():
             raise InputError(f"must be finite and {'at least 1' if least else 'above 0'}, not {values[bad][0]:g}", key=key, value=float(values[bad][0]))
     bad = ~((hit >= 0.0) & (hit <= 1.0))
     if bad.any():
         raise InputError(f"must be from 0 to 1, not {hit[bad][0]:g}", key="prefix_hit_fraction", value=float(hit[bad][0]))
-    longest = float(np.max(input_tokens + output_tokens, initial=0.0))
+    longest = float(np.max(input_tokens, initial=0.0) + np.max(output_tokens, initial=0.0))
     limit = replica.model.architecture.max_context_tokens
     if longest > limit:
-        raise InputError(f"{longest:,.0f} tokens of input and output exceed the {limit:,} tokens of context of '{replica.model.name}'", key="input_tokens", value=longest)
+        longest = float(np.max(input_tokens + output_tokens, initial=0.0))
+    if longest > limit:
+        message = f"{longest:,.0f} tokens of input and output exceed the {limit:,} tokens of context of '{replica.model.name}'"
+        raise InputError(message, key="input_tokens", value=longest)
 
 
 def _concurrency(replica: Replica, flat: list[Array], key: str | None, ttft_s: float | None, tpot_s: float | None) -> Array:
-    if key == "concurrency":
-        return flat[2]
+    """Concurrency that carries a rate, or the largest within latency targets; NaN where there is none."""
     if key == "requests_per_s":
         from accelmodel.serving.steady_state import concurrency_at_rate
 
@@ -355,80 +284,144 @@ def check_columns(columns: Sequence[str] | None) -> tuple[str, ...] | None:
     return tuple(columns)
 
 
-def _columns(replica: Replica, load: _Load, terms: Money, wanted: tuple[str, ...] | None) -> dict[str, Any]:
-    """Column -> array, the wanted ones in their order."""
-    from accelmodel.results.table import constant, labels
-    from accelmodel.serving.steady_state import BINDINGS, OUTPUTS, closed_loop
-
-    n = load.input_tokens.shape[0]
-    # A load that no concurrency carries is a point that cannot run: any number stands in for it, and the point is blanked.
-    runs = np.isfinite(load.concurrency)
-    out = closed_loop(replica.constants, load.input_tokens, load.output_tokens, np.where(runs, load.concurrency, 1.0), load.prefix_hit_fraction)
-    values: dict[str, Any] = {name: getattr(load, name) for name in _INPUTS}
-    values |= {name: out[row] for row, name in enumerate(OUTPUTS)}
-    if not runs.all():
-        for name in OUTPUTS:
-            blank = {"fits": 0.0, "binding": float(BINDINGS.index("capacity")), "kv_capacity_tokens": values["kv_capacity_tokens"]}.get(name, math.nan)
-            values[name] = np.where(runs, values[name], blank)
-    values["output_tokens_per_s_per_accelerator"] = values["output_tokens_per_s"] / replica.accelerators
-    values["output_tokens_per_s_per_user"] = 1.0 / values["time_per_output_token_s"]
-    values["weight_bytes_per_accelerator"] = np.full(n, replica.memory.weight_bytes * replica.accelerator.ranks)
-    if wanted is None or any("usd" in name or name.startswith("margin") for name in wanted):
-        values |= _money_columns(replica, values, terms)
-    values["fits"] = values["fits"] == 1.0
-    values["binding"] = labels(values["binding"], BINDINGS)
-    values["occupancy"] = np.full(n, terms.occupancy)
-    values["cost_basis"] = constant(terms.basis, n)
-    values["calibrated"] = constant("extrapolated" if replica.is_extrapolated else "measured", n)
-    _add_bounds(replica, values)
-    if wanted is None:
-        return values
-    missing = [name for name in wanted if name not in values]
-    if missing:
-        raise InputError(f"column '{missing[0]}' needs an offer by the token", key="columns", value=missing[0])
-    return {name: values[name] for name in wanted}
+_LOAD = ("input_tokens", "output_tokens", "concurrency", "prefix_hit_fraction")
+_SERVED = (
+    *("time_to_first_token_s", "time_per_output_token_s", "request_latency_s", "output_tokens_per_s", "input_tokens_per_s", "running_requests", "waiting_requests"),
+    *("kv_capacity_tokens", "fits", "binding", "power_w", "energy_j_per_output_token", "prefill_time_fraction", "cached_time_fraction"),
+    *("output_tokens_per_s_per_accelerator", "output_tokens_per_s_per_user"),
+)
+_COSTS = ("replica_cost_usd_per_h", "cost_usd_per_mtok_input", "cost_usd_per_mtok_cached_input", "cost_usd_per_mtok_output", "cost_usd_per_mtok")
+_SOLD = ("revenue_usd_per_h", "margin_fraction")
+_FIXED = ("weight_bytes_per_accelerator", "occupancy", "cost_basis", "calibrated")
+_WHERE_NOT_RUNNING = {"fits": 0.0, "binding": 4.0}
 
 
-def _money_columns(replica: Replica, values: Mapping[str, Any], terms: Money) -> dict[str, Any]:
-    """Cost, and where something is sold revenue and margin, of points whose other columns are known."""
-    hit = values["prefix_hit_fraction"]
-    rates = TokenRates(values["input_tokens_per_s"] * (1.0 - hit), values["input_tokens_per_s"] * hit, values["output_tokens_per_s"])
-    prefill, cached = values["prefill_time_fraction"], values["cached_time_fraction"]
-    cost = np.where(values["fits"] == 1.0, terms.replica_cost_usd_per_h(replica, values["power_w"]), math.nan)
-    costs = attribute(cost, rates.scaled(terms.occupancy), busy=BusyShares(prefill - cached, cached, 1.0 - prefill))
-    found: dict[str, Any] = {"replica_cost_usd_per_h": cost, **vars(costs)}
-    revenue = terms.revenue_usd_per_h(replica, rates)
-    if revenue is not None:
-        found |= {"revenue_usd_per_h": revenue, "margin_fraction": margin_fraction(revenue, cost)}
+@dataclass(frozen=True)
+class Plan:
+    """How the columns of a replica on some money terms are made: what the kernel writes, its terms, and columns of one value."""
+
+    columns: tuple[str, ...]
+    wanted: Wanted
+    terms: npt.NDArray[np.void]
+    fixed: Mapping[str, Any]
+
+
+@functools.lru_cache(maxsize=512)
+def plan(replica: Replica, terms: Money, columns: tuple[str, ...] | None) -> Plan:
+    """The plan of some columns, or of all that the terms give; InputError for a column that they do not."""
+    from accelmodel.studies.kernel import wanted
+
+    sells = terms.token_prices is not None or terms.hours_usd_per_h(replica) is not None
+    own = {name: (name, 0.0, 1.0) for name in (*_LOAD, *_SERVED) if name != "output_tokens_per_s_per_accelerator"}
+    own["output_tokens_per_s_per_accelerator"] = ("output_tokens_per_s", 0.0, 1.0 / replica.accelerators)
+    own |= {name: (name, 0.0, 1.0) for name in (*_COSTS, *(_SOLD if sells else ()))}
+    own |= _bounds(replica, own)
+    fixed = {
+        "weight_bytes_per_accelerator": replica.memory.weight_bytes * replica.accelerator.ranks,
+        "occupancy": terms.occupancy,
+        "cost_basis": terms.basis,
+        "calibrated": "extrapolated" if replica.is_extrapolated else "measured",
+    }
+    order = columns or (*_LOAD, *_SERVED, *fixed, *(name for name in own if name not in _LOAD and name not in _SERVED))
+    for name in order:
+        if name.removesuffix(LOW).removesuffix(HIGH) in _SOLD and not sells:
+            raise InputError(f"column '{name}' needs an offer that sells tokens, or hours on the cloud's books", key="offer", value=name)
+        if name not in own and name not in fixed:
+            raise InputError(f"no operating point has the column '{name}'", key="columns", value=name, allowed=(*own, *fixed))
+    written = {name: own[name] for name in order if name in own}
+    record = _terms(replica, terms, asked=columns is not None and any("usd" in row or row == "margin_fraction" for row, _, _ in written.values()))
+    return Plan(order, wanted(written, bool(record["usd_per_h_per_w"][0])), record, {name: fixed[name] for name in order if name in fixed})
+
+
+def _terms(replica: Replica, terms: Money, asked: bool) -> npt.NDArray[np.void]:
+    """The money of a replica in the kernel's record; its cost is linear in its draw, so two evaluations give both coefficients.
+
+    Where a figure of the cost is unknown, InputError names it if a column of money was asked for; otherwise those columns are null.
+    """
+    from accelmodel.studies.kernel import TERMS
+
+    record = np.zeros(1, dtype=TERMS)
+    record["occupancy"], record["hours_usd_per_h"] = terms.occupancy, math.nan
+    try:
+        fixed, with_1_w = terms.replica_cost_usd_per_h(replica, np.array([0.0, 1.0]))
+    except InputError:
+        if asked:
+            raise
+        fixed = with_1_w = math.nan
+    record["fixed_usd_per_h"], record["usd_per_h_per_w"] = fixed, with_1_w - fixed
+    prices, hours = terms.token_prices, terms.hours_usd_per_h(replica)
+    if prices is not None:
+        record["sells_tokens"] = 1
+        for name in ("input", "output"):
+            record[f"{name}_usd_per_mtok"] = getattr(prices, f"{name}_usd_per_mtok")
+        record["cached_usd_per_mtok"] = prices.cached_input_usd_per_mtok
+    elif hours is not None:
+        record["hours_usd_per_h"] = hours
+    return record
+
+
+def _bounds(replica: Replica, own: Mapping[str, tuple[str, float, float]]) -> dict[str, tuple[str, float, float]]:
+    """Central 90 % of what the engine believes, where the calibration has a spread: a factor either way on latencies and on throughput."""
+    found = {}
+    for name, metric in _BOUNDED_FROM.items():
+        if replica.spread is not None and name in own:
+            factor = getattr(replica.spread, metric).si
+            down, up = (factor, 1.0 / factor) if name == "margin_fraction" else (1.0 / factor, factor)
+            # A margin is 1 - cost / revenue, and the factor is on that ratio.
+            shift = (1.0 - down, 1.0 - up) if name == "margin_fraction" else (0.0, 0.0)
+            found[name + LOW], found[name + HIGH] = (name, shift[0], down), (name, shift[1], up)
     return found
 
 
-def _add_bounds(replica: Replica, values: dict[str, Any]) -> None:
-    """Central 90 % of what the engine believes, where the calibration has a spread: a factor either way on latencies and on throughput."""
-    spread = replica.calibration.spread(replica.accelerator.generation)
-    if spread is None:
-        return
-    for name, metric in _BOUNDED_FROM.items():
-        if name in values:
-            factor = getattr(spread, metric).si
-            centre = values[name]
-            if name == "margin_fraction":
-                low, high = 1.0 - (1.0 - centre) * factor, 1.0 - (1.0 - centre) / factor
-            else:
-                low, high = centre / factor, centre * factor
-            values[name + LOW], values[name + HIGH] = low, high
+def _run(replica: Replica, load: Load, made: Plan) -> tuple[Array, bool]:
+    """The plan's columns of a load, shape (columns, points), and whether a point may lack numbers.
 
-
-def _plain(value: Any) -> Any:
-    """The only element of a column, as a plain Python value; None for NaN."""
-    element = value[0].as_py() if hasattr(value[0], "as_py") else value[0].item()
-    return None if isinstance(element, float) and math.isnan(element) else element
-
-
-def names(values: Iterable[str]) -> str:
-    """Names as text.
-
-    >>> names(["a", "b"])
-    'a, b'
+    At full clock, or at the capped one where full clock would draw more than the cap; blank where no concurrency carries the load.
     """
-    return ", ".join(values)
+    from accelmodel.studies.kernel import run, wanted
+
+    out, misfits = run(replica.constants, made.terms, load.grid, made.wanted, _THREADS)
+    if replica.capped_constants is not None:
+        draw, _ = run(replica.constants, made.terms, load.grid, wanted({"power_w": ("power_w", 0.0, 1.0)}, False), _THREADS)
+        at_cap = draw[0] >= replica.accelerators * (replica.serving.power_cap_w or math.inf) * (1.0 - 1e-12)
+        out = np.where(at_cap, run(replica.capped_constants, made.terms, load.grid, made.wanted, _THREADS)[0], out)
+    if load.impossible is not None:
+        for row, name in enumerate(made.wanted.names):
+            if name not in ("input_tokens", "output_tokens", "prefix_hit_fraction", "kv_capacity_tokens"):
+                out[row, load.impossible] = _WHERE_NOT_RUNNING.get(name, math.nan)
+    return out, misfits > 0 or load.impossible is not None
+
+
+def columns_of(replica: Replica, load: Load, terms: Money, columns: tuple[str, ...] | None = None) -> dict[str, Any]:
+    """Column -> array or Arrow array, the wanted ones in their order."""
+    import pyarrow as pa
+
+    from accelmodel.results.table import constant, labels, numbers
+    from accelmodel.serving.steady_state import BINDINGS
+
+    made = plan(replica, terms, columns)
+    out, gaps = _run(replica, load, made)
+    values: dict[str, Any] = {name: constant(value, load.grid.size) for name, value in made.fixed.items()}
+    for name, row in zip(made.wanted.names, out, strict=True):
+        if name == "fits":
+            values[name] = pa.array(row == 1.0)
+        elif name == "binding":
+            values[name] = labels(row, BINDINGS)
+        else:
+            values[name] = numbers(row, gaps or name == "cost_usd_per_mtok_cached_input")
+    return {name: values[name] for name in made.columns}
+
+
+def point_of(replica: Replica, load: Load, terms: Money, columns: tuple[str, ...] | None = None) -> Point:
+    """The one point of a load, as plain Python values; None where there is no number."""
+    from accelmodel.serving.steady_state import BINDINGS
+
+    made = plan(replica, terms, columns)
+    out, _ = _run(replica, load, made)
+    values: dict[str, Any] = dict(made.fixed)
+    values |= {name: None if value != value else value for name, value in zip(made.wanted.names, out[:, 0].tolist(), strict=True)}
+    if "fits" in values:
+        values["fits"] = values["fits"] == 1.0
+    if "binding" in values:
+        values["binding"] = BINDINGS[int(values["binding"])]
+    return Point({name: values[name] for name in made.columns})

@@ -1,0 +1,110 @@
+"""What an answer rests on: the assumptions that matter most, in words, and every source used."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from accelmodel.catalog.figures import Figure
+from accelmodel.core.replica import Replica
+from accelmodel.errors import InputError
+from accelmodel.studies.money import Money
+
+
+@dataclass(frozen=True)
+class Assumption:
+    """One thing that an answer rests on and a reader may doubt; `rank` orders them, the weightiest (0) first."""
+
+    rank: int
+    name: str
+    text: str
+    source: str | None = None
+
+
+def _range(figure: Figure) -> str:
+    spread = "" if figure.low is None or figure.high is None else f", {figure.low:,g} to {figure.high:,g}"
+    unit = "" if figure.unit == "1" else f" {figure.unit}"
+    return f"{figure.value:,g}{unit} ({figure.kind}{spread})"
+
+
+def of_replica(replica: Replica) -> Iterator[Assumption]:
+    """Assumptions about model, accelerator and engine."""
+    if replica.model.is_estimate:
+        yield Assumption(0, "model", f"'{replica.model.name}' is an estimate in every figure: {replica.model.note or 'its architecture is not published'}")
+    if replica.is_extrapolated:
+        yield Assumption(
+            1, "extrapolated", f"nothing measured on '{replica.accelerator.name}' was used: efficiencies are carried over from other accelerators", replica.calibration.name
+        )
+    if replica.accelerator.derivation is not None:
+        derivation = replica.accelerator.derivation
+        factors = ", ".join(f"{name} x {figure.value:g}" for name, figure in derivation.factors.items())
+        sources = {figure.source for figure in derivation.factors.values()}
+        yield Assumption(1, "derived profile", f"'{replica.accelerator.name}' is '{derivation.base}' with {factors}", ", ".join(sorted(filter(None, sources))))
+    spread = replica.spread
+    if spread is not None:
+        yield Assumption(
+            4,
+            "accuracy",
+            f"{replica.model.name} on {replica.accelerator.name}: 90 % of measurements lie within x/ {spread.time_to_first_token.si:g} of TTFT, x/ {spread.time_per_output_token.si:g} of TPOT, "
+            f"x/ {spread.throughput.si:g} of throughput",
+            replica.calibration.name,
+        )
+
+
+def of_money(replica: Replica, terms: Money) -> Iterator[Assumption]:
+    """Assumptions about cost, prices and load."""
+    occupancy = terms.catalog.ownership(terms.owner).figures.occupancy
+    given = "as given" if terms.occupancy != occupancy.si else _range(occupancy)
+    yield Assumption(3, "occupancy", f"the replica carries its load in {terms.occupancy:.0%} of the hours; {given}", occupancy.source)
+    if terms.books == "tenant" and terms.hour is not None:
+        hour = terms.hour
+        yield Assumption(3, "offer", f"hardware is rented at {hour.price:,g} {hour.unit} a {'system' if hour.system else 'accelerator'} ({hour.id}, {hour.date})", hour.source)
+    elif (missing := _no_cost(replica, terms)) is not None:
+        yield Assumption(0, "cost", f"cost and margin are left out: {missing}")
+    else:
+        purchase = terms.catalog.ownership(terms.owner).purchase_price(replica.accelerator.name)
+        yield Assumption(2, "purchase", f"'{replica.accelerator.name}' with its share of the server costs {_range(purchase)}", purchase.source)
+        site = terms.catalog.site(terms.site)
+        yield Assumption(5, "site", f"{site.title}: {_range(site.figures.tariff)}, PUE {_range(site.figures.pue)}", site.figures.tariff.source)
+    if terms.token is not None:
+        prices = terms.token.tier(terms.tier)
+        cached = "" if prices.cached_input_usd_per_mtok is None else f", cached {prices.cached_input_usd_per_mtok:g}"
+        yield Assumption(
+            4,
+            "price",
+            f"tokens sell at {prices.input_usd_per_mtok:g} (input{cached}) and {prices.output_usd_per_mtok:g} (output) USD/Mtok ({terms.token.id}, {terms.token.date})",
+            terms.token.source,
+        )
+
+
+def _no_cost(replica: Replica, terms: Money) -> str | None:
+    """Why the cost of ownership of a replica cannot be told; None where it can."""
+    try:
+        terms.replica_cost_usd_per_h(replica, np.zeros(1))
+    except InputError as error:
+        return error.message
+    return None
+
+
+def assumptions(replica: Replica, terms: Money | None) -> list[Assumption]:
+    """Everything a replica's points rest on, the weightiest first."""
+    found = [*of_replica(replica), *(of_money(replica, terms) if terms is not None else ())]
+    return sorted(found, key=lambda assumption: assumption.rank)
+
+
+def sources(replica: Replica, terms: Money | None) -> set[str]:
+    """Keys of the sources behind a replica's points: accelerator, system, model, calibration, offers, ownership, site."""
+    figures = [figure for _, figure in replica.accelerator.figures if figure is not None]
+    figures += [figure for _, figure in replica.calibration.parameters]
+    found = {figure.source for figure in figures} | {replica.system.source, replica.model.config_source}
+    if terms is not None:
+        found |= {offer.source for offer in (terms.hour, terms.token) if offer is not None}
+        if terms.books == "cloud":
+            owner, site = terms.catalog.ownership(terms.owner), terms.catalog.site(terms.site)
+            found |= {figure.source for _, figure in owner.figures if figure is not None}
+            found |= {site.figures.tariff.source, site.figures.pue.source}
+            if replica.accelerator.name in owner.purchase:
+                found.add(owner.purchase_price(replica.accelerator.name).source)
+    return {source for source in found if source}

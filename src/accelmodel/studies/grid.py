@@ -1,0 +1,112 @@
+"""The points study: every case at every value of the axes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from accelmodel.errors import InputError
+from accelmodel.results.table import constant, table
+from accelmodel.studies.points import check_columns
+from accelmodel.studies.run import Cell, Context, StudyResult
+from accelmodel.studies.scenario import LOAD_KEYS, Points
+
+_SHOWN = (
+    *("case", "system", "accelerators", "concurrency", "time_to_first_token_s", "time_per_output_token_s", "output_tokens_per_s_per_accelerator"),
+    *("binding", "cost_usd_per_mtok", "margin_fraction"),
+)
+
+
+def study(context: Context, asked: Points) -> StudyResult:
+    """Evaluate the grid; loads that differ only in numbers run through the kernel as one array."""
+    wanted = check_columns(asked.columns or None)
+    tables, notes = [], []
+    for case in context.scenario.chosen(asked.cases):
+        groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+        for values in context.scenario.grid():
+            groups.setdefault(tuple((key, value) for key, value in values.items() if key not in LOAD_KEYS), []).append(values)
+        for fixed, loads in groups.items():
+            cell = context.cell(case, {**_without_replaced(context.scenario.situation(case), loads[0]), **dict(fixed)})
+            columns = context.points(cell, [{key: one[key] for key in LOAD_KEYS if key in one} for one in loads])
+            found = table({**labels(cell, len(loads)), **columns})
+            missing = len(loads) - int(columns["fits"].true_count)
+            if missing:
+                notes.append(misfit(cell, missing, len(loads), bool(columns["concurrency"].null_count)))
+            tables.append(found)
+    whole = pa.concat_tables(tables, promote_options="permissive").unify_dictionaries()
+    summary = _summary(whole)
+    if wanted:
+        missing = [name for name in wanted if name not in whole.column_names]
+        if missing:
+            raise InputError(f"no point has the column '{missing[0]}'", key="columns", value=missing[0], allowed=whole.column_names)
+        whole = whole.select([name for name in ("case", *context.scenario.axes, *wanted) if name in whole.column_names])
+    shown = [name for name in (*context.scenario.axes, *(wanted or _SHOWN)) if name in whole.column_names]
+    return StudyResult("points", whole, summary, notes, list(dict.fromkeys(shown)))
+
+
+def _without_replaced(situation: dict[str, Any], axes: dict[str, Any]) -> dict[str, Any]:
+    """The situation without the load that an axis replaces by another kind of load."""
+    replaced = {"concurrency", "requests_per_s"} if {"concurrency", "requests_per_s"} & axes.keys() else set()
+    return {key: value for key, value in situation.items() if key not in replaced}
+
+
+def labels(cell: Cell, rows: int) -> dict[str, Any]:
+    """Columns that say which replica a row is about."""
+    of = cell.replica
+    text = {
+        "case": cell.case or of.system.name,
+        "model": of.model.name,
+        "system": of.system.name,
+        "accelerator": of.accelerator.name,
+        "engine": of.engine,
+        "weights": of.weight_dtype("expert" if "moe" in of.model.architecture.kind_counts else "ffn"),
+        "kv": of.kv_dtype,
+    }
+    numbers = {"accelerators": of.accelerators, "tensor_parallel": of.parallelism.tensor, "expert_parallel": of.parallelism.expert}
+    numbers["attention_data_parallel"] = of.parallelism.attention_data
+    return {name: constant(value, rows) for name, value in text.items()} | {name: np.full(rows, value) for name, value in numbers.items()}
+
+
+def misfit(cell: Cell, missing: int, points: int, has_room: bool) -> str:
+    """Why points cannot run: no concurrency meets their targets or carries their rate, or memory does not hold them, in bytes."""
+    of, gb = cell.replica, 1e9
+    memory, ranks = of.memory, of.accelerators * of.accelerator.ranks
+    name = cell.case or of.system.name
+    if has_room and memory.pool_bytes > 0:
+        return f"{name}: {missing} of {points} points cannot meet their rate or latency targets at any concurrency"
+    return (
+        f"{name}: {missing} of {points} points do not fit: weights {memory.weight_bytes * ranks / gb:,.0f} GB; {of.accelerators} accelerators hold "
+        f"{memory.usable_bytes * ranks / gb:,.0f} GB less {memory.reserve_bytes * ranks / gb:,.0f} GB for the runtime"
+    )
+
+
+def _summary(whole: pa.Table) -> dict[str, Any]:
+    """The cheapest, fastest and most profitable point of each model, and every case's best cost against that of the model's first case."""
+    rows = whole.to_pylist()
+    found: dict[str, Any] = {"points": len(rows), "fitting": sum(row["fits"] for row in rows), "models": {}}
+    for model in dict.fromkeys(row["model"] for row in rows):
+        found["models"][model] = _best([row for row in rows if row["model"] == model and row["fits"]])
+    return found
+
+
+def _best(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """The best of some points by cost, speed and margin."""
+    found: dict[str, Any] = {}
+    for label, column, pick in (
+        ("cheapest", "cost_usd_per_mtok", min),
+        ("fastest", "time_per_output_token_s", min),
+        ("best_margin", "margin_fraction", max),
+    ):
+        present = [row for row in rows if row.get(column) is not None]
+        if present:
+            best = pick(present, key=lambda row: row[column])
+            found[label] = {"case": best["case"], column: best[column], "concurrency": best["concurrency"]}
+    lowest: dict[str, float] = {}
+    for row in rows:
+        lowest[row["case"]] = min(lowest.get(row["case"], np.inf), row["cost_usd_per_mtok"])
+    if len(lowest) > 1:
+        first = next(iter(lowest.values()))
+        found["lowest_cost_over_first_case"] = {case: cost / first for case, cost in lowest.items()}
+    return found

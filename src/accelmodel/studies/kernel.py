@@ -1,0 +1,162 @@
+"""The compiled grid: engine and money of a block of points while they lie in the cache, and only the wanted columns written out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from accelmodel.core.fold import Constants
+from accelmodel.core.jit import jit
+from accelmodel.core.kernels import BLOCK, Array, Integers, broadcast
+from accelmodel.economics import kernels as money
+from accelmodel.serving.steady_state import INPUTS, OUTPUTS, ROWS, Grid, closed_loop_block, in_threads
+from accelmodel.serving.steady_state import PLACE as ENGINE_PLACE
+
+# What is made of a block's outputs, in rows behind those of the engine.
+_MADE = (
+    "output_tokens_per_s_per_user",
+    "replica_cost_usd_per_h",
+    "cost_usd_per_mtok_input",
+    "cost_usd_per_mtok_cached_input",
+    "cost_usd_per_mtok_output",
+    "cost_usd_per_mtok",
+    "revenue_usd_per_h",
+    "margin_fraction",
+)
+_MONEY = _MADE[1:]
+PLACE = {**{name: ENGINE_PLACE[name] for name in (*INPUTS, *OUTPUTS)}, **{name: (ROWS + row) * BLOCK for row, name in enumerate(_MADE)}}
+
+_USER, _COST, _COST_INPUT, _COST_CACHED, _COST_OUTPUT, _COST_ALL, _REVENUE, _MARGIN = (PLACE[name] for name in _MADE)
+_INPUT_ROWS = tuple(PLACE[name] for name in INPUTS)
+_HIT, _OUT, _TPOT, _IN = (PLACE[name] for name in ("prefix_hit_fraction", "output_tokens_per_s", "time_per_output_token_s", "input_tokens_per_s"))
+_POWER, _PREFILL, _CACHED, _FITS = (PLACE[name] for name in ("power_w", "prefill_time_fraction", "cached_time_fraction", "fits"))
+
+# Money of a replica: cost per hour is fixed + per watt x its draw; prices are NaN where no tokens are sold, the hours' revenue NaN where no hours are.
+TERMS = np.dtype(
+    [
+        ("fixed_usd_per_h", "f8"),
+        ("usd_per_h_per_w", "f8"),
+        ("occupancy", "f8"),
+        ("input_usd_per_mtok", "f8"),
+        ("cached_usd_per_mtok", "f8"),
+        ("output_usd_per_mtok", "f8"),
+        ("hours_usd_per_h", "f8"),
+        ("sells_tokens", "i8"),
+    ]
+)
+
+_cost_usd_per_mtok = jit(money.cost_usd_per_mtok)
+_revenue_usd_per_h = jit(money.revenue_usd_per_h)
+_margin_fraction = jit(money.margin_fraction)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Columns to write: each is offset + scale x a row of the block, given by its place. `needs` says what may not be left out: power, binding, money."""
+
+    names: tuple[str, ...]
+    places: Integers
+    scale: Array
+    offset: Array
+    needs_power: bool
+    needs_binding: bool
+    needs_money: bool
+
+
+def wanted(columns: Mapping[str, tuple[str, float, float]], cost_needs_power: bool) -> Wanted:
+    """What to write for columns given as name -> (row, offset, scale)."""
+    rows = {row for row, _, _ in columns.values()}
+    needs_money = not rows.isdisjoint(_MONEY)
+    return Wanted(
+        tuple(columns),
+        np.array([PLACE[row] for row, _, _ in columns.values()], dtype=np.int64),
+        np.array([scale for _, _, scale in columns.values()]),
+        np.array([offset for _, offset, _ in columns.values()]),
+        needs_power=not rows.isdisjoint(("power_w", "energy_j_per_output_token")) or (needs_money and cost_needs_power),
+        needs_binding="binding" in rows,
+        needs_money=needs_money,
+    )
+
+
+@jit
+def _add_money(t: Any, f: Array, n: int) -> None:
+    """Cost of the replica and of its tokens by device time, revenue and margin."""
+    fixed, per_w, occupancy, sells_tokens, hours = t["fixed_usd_per_h"], t["usd_per_h_per_w"], t["occupancy"], t["sells_tokens"], t["hours_usd_per_h"]
+    input_price, cached_price, output_price = t["input_usd_per_mtok"], t["cached_usd_per_mtok"], t["output_usd_per_mtok"]
+    if per_w == 0.0:
+        for i in range(n):
+            f[_COST + i] = fixed if f[_FITS + i] == 1.0 else math.nan
+    else:
+        for i in range(n):
+            f[_COST + i] = fixed + per_w * f[_POWER + i]
+    for i in range(n):
+        cost, hit = f[_COST + i], f[_HIT + i]
+        uncached, cached, output = occupancy * f[_IN + i] * (1.0 - hit), occupancy * f[_IN + i] * hit, occupancy * f[_OUT + i]
+        f[_COST_INPUT + i] = _cost_usd_per_mtok(cost * (f[_PREFILL + i] - f[_CACHED + i]), uncached)
+        f[_COST_CACHED + i] = _cost_usd_per_mtok(cost * f[_CACHED + i], cached)
+        f[_COST_OUTPUT + i] = _cost_usd_per_mtok(cost * (1.0 - f[_PREFILL + i]), output)
+        f[_COST_ALL + i] = _cost_usd_per_mtok(cost, uncached + cached + output)
+        revenue = _revenue_usd_per_h(uncached, cached, output, input_price, cached_price, output_price) if sells_tokens == 1 else hours
+        f[_REVENUE + i] = revenue
+        f[_MARGIN + i] = _margin_fraction(revenue, cost)
+
+
+@jit
+def _run(
+    constants: Constants,
+    terms: Constants,
+    input_tokens: Array,
+    output_tokens: Array,
+    concurrency: Array,
+    prefix_hit_fraction: Array,
+    shape: Integers,
+    strides: Integers,
+    places: Integers,
+    scale: Array,
+    offset: Array,
+    needs: Integers,
+    out: Array,
+    misfits: Integers,
+    begin: int,
+    end: int,
+) -> None:
+    """The wanted columns of the points from `begin` to `end` into `out` (columns, n); counts points that do not fit."""
+    c, t = constants[0], terms[0]
+    f, bits = np.empty((ROWS + len(_MADE)) * BLOCK), np.empty(BLOCK, np.int64)
+    missing = 0
+    for start in range(begin, end, BLOCK):
+        n = min(BLOCK, end - start)
+        broadcast(input_tokens, shape, strides[0], start, n, f[_INPUT_ROWS[0] : _INPUT_ROWS[0] + n])
+        broadcast(output_tokens, shape, strides[1], start, n, f[_INPUT_ROWS[1] : _INPUT_ROWS[1] + n])
+        broadcast(concurrency, shape, strides[2], start, n, f[_INPUT_ROWS[2] : _INPUT_ROWS[2] + n])
+        broadcast(prefix_hit_fraction, shape, strides[3], start, n, f[_INPUT_ROWS[3] : _INPUT_ROWS[3] + n])
+        closed_loop_block(c, f, bits, n, needs[0], needs[1])
+        if needs[2] == 1:
+            _add_money(t, f, n)
+        for i in range(n):
+            f[_USER + i] = 1.0 / f[_TPOT + i]
+            missing += 1 if f[_FITS + i] == 0.0 else 0
+        for k in range(places.shape[0]):
+            place, a, b = places[k], offset[k], scale[k]
+            for i in range(n):
+                out[k, start + i] = a + b * f[place + i]
+    misfits[0] = missing
+
+
+def run(constants: Constants, terms: Constants, grid: Grid, columns: Wanted, threads: int) -> tuple[Array, int]:
+    """Wanted columns of a grid, shape (columns, grid.size), and how many points do not fit."""
+    out = np.empty((len(columns.names), grid.size))
+    needs = np.array([columns.needs_power, columns.needs_binding, columns.needs_money], dtype=np.int64)
+    counts: list[Integers] = []
+
+    def work(begin: int, end: int) -> None:
+        misfits = np.zeros(1, dtype=np.int64)
+        _run(constants, terms, *grid.values, grid.shape, grid.strides, columns.places, columns.scale, columns.offset, needs, out, misfits, begin, end)
+        counts.append(misfits)
+
+    in_threads(work, grid.size, threads)
+    return out, int(sum(count[0] for count in counts))

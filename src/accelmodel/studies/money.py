@@ -1,0 +1,173 @@
+"""Whose books and what prices: offers by name, ownership by figures, as the terms that a replica's cost and margin rest on."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from accelmodel.catalog.hardware import Accelerator
+from accelmodel.catalog.library import Library
+from accelmodel.catalog.offers import HourOffer, Offers, TokenOffer
+from accelmodel.catalog.ownership import OwnershipFigures
+from accelmodel.core.replica import Replica
+from accelmodel.economics.margin import token_revenue_usd_per_h
+from accelmodel.economics.offers import replica_cost_usd_per_h
+from accelmodel.economics.ownership import Capital, OwnershipCost, OwnershipTerms, capital_per_accelerator, cost_of_ownership
+from accelmodel.economics.tokens import TokenPrices, TokenRates
+from accelmodel.errors import InputError
+from accelmodel.units import HOURS_PER_YEAR, SECONDS_PER_HOUR
+
+Array = npt.NDArray[np.float64]
+Books = Literal["cloud", "tenant"]
+
+HOME_SITE = "new-carlisle"
+OWNER = "default"
+_J_PER_KWH = 3.6e6
+
+
+@functools.cache
+def library(*folders: str) -> Library:
+    """The catalogue with these folders before the shipped entries; one per process and folders."""
+    return Library(*folders)
+
+
+@dataclass(frozen=True, eq=False)
+class Money:
+    """Whose books, at what prices: what cost and margin of a replica rest on.
+
+    On the cloud's books hardware costs what owning it costs, and hours or tokens are sold; on a tenant's, hours are rented and tokens are sold. `occupancy` is the
+    share of the hours in which the replica carries its load; the other hours cost the same, less energy, and earn nothing.
+    """
+
+    catalog: Library
+    books: Books
+    hour: HourOffer | None
+    token: TokenOffer | None
+    tier: str
+    occupancy: float
+    site: str
+    owner: str
+
+    @property
+    def basis(self) -> str:
+        """The `cost_basis` column: the rented offer's id, or ownership."""
+        return self.hour.id if self.books == "tenant" and self.hour is not None else "ownership"
+
+    def ownership(self, accelerator: Accelerator, mean_power_w: Array | float) -> tuple[Capital, OwnershipCost]:
+        """Capital behind one accelerator and its cost per powered hour at a mean draw of the accelerator itself (host and network are added)."""
+        owner, site = self.catalog.ownership(self.owner), self.catalog.site(self.site)
+        it_power_w = accelerator.need("it_power").si
+        beside_w = it_power_w - accelerator.need("tdp").si
+        terms = ownership_terms(owner.figures)
+        capital = capital_per_accelerator(terms, owner.purchase_price(accelerator.name).si, it_power_w)
+        cost = cost_of_ownership(
+            terms, capital, power_w=mean_power_w + beside_w, pue=site.figures.pue.si, tariff_usd_per_kwh=site.figures.tariff.si * _J_PER_KWH
+        )
+        return capital, cost
+
+    def mean_power_w(self, replica: Replica, loaded_w: Array | float) -> Array | float:
+        """Mean draw of one accelerator: under load in the occupied hours, idle in the others."""
+        idle_w = replica.parameters["power_idle_fraction"] * replica.accelerator.need("tdp").si
+        return self.occupancy * loaded_w + (1.0 - self.occupancy) * idle_w
+
+    def replica_cost_usd_per_h(self, replica: Replica, power_w: Array) -> Array:
+        """Cost of the replica per hour, shape of `power_w` (its accelerators' draw under load, W)."""
+        if self.books == "tenant":
+            assert self.hour is not None
+            by = self.hour.price_usd_per_accelerator_h(replica.system.accelerators)
+            whole = replica_cost_usd_per_h(replica.accelerators, replica.system.accelerators, by * replica.system.accelerators, "system")
+            return np.full(power_w.shape, whole)
+        _, cost = self.ownership(replica.accelerator, self.mean_power_w(replica, power_w / replica.accelerators))
+        available = self.catalog.ownership(self.owner).figures.availability.si
+        total: Array = replica.accelerators * np.asarray(cost.per_available_h(available).total_usd_per_h)
+        return total
+
+    def revenue_usd_per_h(self, replica: Replica, rates: TokenRates) -> Array | None:
+        """Revenue per hour at the occupancy: of tokens where a token offer is given, else of hours on the cloud's books; None where nothing is sold."""
+        prices, hours = self.token_prices, self.hours_usd_per_h(replica)
+        if prices is not None:
+            return np.asarray(token_revenue_usd_per_h(rates, prices)) * self.occupancy
+        return None if hours is None else np.full(np.shape(rates.output_tokens_per_s), hours)
+
+    @property
+    def token_prices(self) -> TokenPrices | None:
+        """Prices of the tokens that are sold; cached input sells as input where it has no price of its own."""
+        if self.token is None:
+            return None
+        prices = self.token.tier(self.tier)
+        cached = prices.cached_input_usd_per_mtok
+        return TokenPrices(prices.input_usd_per_mtok, prices.input_usd_per_mtok if cached is None else cached, prices.output_usd_per_mtok)
+
+    def hours_usd_per_h(self, replica: Replica) -> float | None:
+        """Revenue of the hours that the cloud sells instead of tokens."""
+        if self.books != "cloud" or self.hour is None:
+            return None
+        return self.hour.price_usd_per_accelerator_h(replica.system.accelerators) * replica.accelerators * self.occupancy
+
+
+def ownership_terms(figures: OwnershipFigures) -> OwnershipTerms:
+    """An owner's figures as the terms that `economics` takes."""
+    year_s = HOURS_PER_YEAR * SECONDS_PER_HOUR
+    return OwnershipTerms(
+        cost_of_capital_fraction=figures.cost_of_capital.si,
+        server_life_years=figures.server_life.si / year_s,
+        network_life_years=figures.network_life.si / year_s,
+        facility_life_years=figures.facility_life.si / year_s,
+        facility_usd_per_w=figures.facility_cost.si,
+        network_share_fraction=figures.network_share.si,
+        spares_fraction=figures.spare_fraction.si,
+        operations_fraction_per_year=figures.operations_per_year.si,
+        maintenance_fraction_per_year=figures.maintenance_per_year.si,
+        residual_fraction=figures.residual_fraction.si,
+    )
+
+
+def money(
+    replica: Replica,
+    *,
+    offer: str | Sequence[str] | None = None,
+    books: str | None = None,
+    occupancy: float | None = None,
+    site: str = HOME_SITE,
+    owner: str = OWNER,
+    tier: str = "standard",
+    catalog: Library | None = None,
+) -> Money:
+    """Resolve offers by name for a replica. An offer by the hour makes the books a tenant's unless `books` says the cloud's."""
+    lib = catalog or library()
+    hour, token = None, None
+    for name in [offer] if isinstance(offer, str) else offer or ():
+        found = offers_of(lib).find(name, system=replica.system.name, model=replica.model.name)
+        if isinstance(found, HourOffer):
+            _refuse_second("by the hour", hour, found)
+            hour = found
+        else:
+            _refuse_second("by the token", token, found)
+            token = found
+    if books is None:
+        books = "tenant" if hour is not None else "cloud"
+    if books not in ("cloud", "tenant"):
+        raise InputError(f"'{books}' are nobody's books", key="books", value=books, allowed=("cloud", "tenant"))
+    if books == "tenant" and hour is None:
+        raise InputError("a tenant rents by the hour: give an offer by the hour, such as on-demand", key="offer", value=offer)
+    if occupancy is None:
+        occupancy = lib.ownership(owner).figures.occupancy.si
+    if not 0.0 < occupancy <= 1.0:
+        raise InputError("must be above 0 and at most 1", key="occupancy", value=occupancy)
+    return Money(lib, books, hour, token, tier, occupancy, lib.site(site).name, owner)  # type: ignore[arg-type]
+
+
+def _refuse_second(kind: str, first: HourOffer | TokenOffer | None, second: HourOffer | TokenOffer) -> None:
+    if first is not None:
+        raise InputError(f"two offers {kind}: '{first.id}' and '{second.id}'; give one", key="offer", value=second.id)
+
+
+@functools.cache
+def offers_of(catalog: Library) -> Offers:
+    """The offers of a catalogue, read once."""
+    return Offers(catalog)

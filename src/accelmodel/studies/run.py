@@ -1,0 +1,231 @@
+"""Run a scenario: its studies one after the other, to tables, a summary, the assumptions and the sources behind them."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from accelmodel.catalog.library import Library
+from accelmodel.core.replica import Replica
+from accelmodel.errors import InputError
+from accelmodel.studies.assumptions import Assumption, assumptions, sources
+from accelmodel.studies.money import Money, library, money
+from accelmodel.studies.points import Load, Point, columns_of, load_of, point_of, replica
+from accelmodel.studies.scenario import LOAD_KEYS, MONEY_KEYS, REPLICA_KEYS, TARGET_KEYS, Scenario, load
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+SCHEMA = "accelmodel.run/1"
+
+
+@dataclass
+class StudyResult:
+    """What one study found: its table, a summary of a few numbers, and notes in words."""
+
+    kind: str
+    table: pa.Table
+    summary: dict[str, Any]
+    notes: list[str] = field(default_factory=list)
+    columns_to_show: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Run:
+    """A scenario that ran: its studies, what they rest on, and where the inputs lie."""
+
+    scenario: str
+    title: str
+    description: str
+    path: Path
+    seed: int
+    catalog: Library
+    inputs: dict[str, Any]
+    studies: dict[str, StudyResult] = field(default_factory=dict)
+    assumptions: list[Assumption] = field(default_factory=list)
+    sources: list[str] = field(default_factory=list)
+
+    @property
+    def tables(self) -> dict[str, pa.Table]:
+        """Study -> Arrow table."""
+        return {name: study.table for name, study in self.studies.items()}
+
+    @property
+    def summary(self) -> dict[str, dict[str, Any]]:
+        """Study -> summary."""
+        return {name: study.summary for name, study in self.studies.items()}
+
+    def to_pandas(self, study: str) -> pd.DataFrame:
+        """A study's table as a pandas frame."""
+        if study not in self.studies:
+            raise InputError(f"the run has no study '{study}'", key="study", value=study, allowed=self.studies)
+        frame: pd.DataFrame = self.studies[study].table.to_pandas()
+        return frame
+
+    def document(self) -> dict[str, Any]:
+        """The run as one JSON document; tables are named by their files."""
+        from accelmodel import __version__
+
+        studies = {
+            name: {"kind": study.kind, "rows": study.table.num_rows, "table": f"{name}.parquet", "summary": study.summary, "notes": study.notes}
+            for name, study in self.studies.items()
+        }
+        return {
+            "schema": SCHEMA,
+            "scenario": self.scenario,
+            "title": self.title,
+            "version": __version__,
+            "catalog_sha256": self.catalog.sha256,
+            "seed": self.seed,
+            "inputs": self.inputs,
+            "studies": studies,
+            "assumptions": [vars(assumption) for assumption in self.assumptions],
+            "sources": {key: self.catalog.sources[key].model_dump(exclude_none=True) for key in self.sources},
+        }
+
+    def save(self, folder: Path | str) -> list[Path]:
+        """Write `run.json`, one Parquet file per study and the scenario as it was read into a folder; each file appears whole or not at all."""
+        from accelmodel.results.store import check_folder, write, write_json, write_parquet
+
+        target = Path(folder)
+        check_folder(target)
+        written = [write_parquet(target / f"{name}.parquet", self._labelled(study)) for name, study in self.studies.items()]
+        written.append(write(target / "inputs" / self.path.name, lambda temporary: shutil.copyfile(self.path, temporary)))
+        written.append(write_json(target / "run.json", self.document()))
+        return written
+
+    def _labelled(self, study: StudyResult) -> pa.Table:
+        """The study's table with version and hashes in its metadata, so that a stale one is recognised."""
+        from accelmodel import __version__
+
+        kept = study.table.schema.metadata or {}
+        return study.table.replace_schema_metadata(
+            {**kept, "accelmodel_version": __version__, "scenario": self.scenario, "catalog_sha256": self.catalog.sha256, "seed": str(self.seed)}
+        )
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One situation of a study: its case, its keys, the replica and the money terms they make."""
+
+    case: str | None
+    situation: dict[str, Any]
+    replica: Replica
+    money: Money
+
+
+class Context:
+    """What the studies of one run share: the scenario, the catalogue, and what they rest on."""
+
+    def __init__(self, scenario: Scenario, catalog: Library, folder: Path) -> None:
+        self.scenario = scenario
+        self.folder = folder
+        self.catalog = catalog
+        self.assumptions: dict[tuple[str, str], Assumption] = {}
+        self.sources: set[str] = set()
+
+    def rest_on(self, found: Iterable[Assumption], keys: Iterable[str]) -> None:
+        """Remember assumptions and sources."""
+        for assumption in found:
+            self.assumptions.setdefault((assumption.name, assumption.text), assumption)
+        self.sources.update(keys)
+
+    def cell(self, case: str | None, situation: dict[str, Any]) -> Cell:
+        """Resolve a situation's names into a replica and its money terms."""
+        filled = self.with_workload(situation)
+        for key in ("model", "system"):
+            if key not in filled:
+                raise InputError("is missing: give it in [base] or in the case", key=f"cases.{case}.{key}" if case else f"base.{key}")
+        named = {key: filled[key] for key in REPLICA_KEYS if key in filled}
+        named |= {key: self.beside(named[key]) for key in ("model", "system", "draft_model") if key in named}
+        of = replica(**named, catalog=self.catalog)
+        terms = money(of, **{key: filled[key] for key in MONEY_KEYS if key in filled}, catalog=self.catalog)
+        self.rest_on(assumptions(of, terms), sources(of, terms))
+        return Cell(case, filled, of, terms)
+
+    def beside(self, name: str) -> str:
+        """A path as the scenario means it: relative to its own folder where it names a file there; a name as it is."""
+        path = self.folder / name
+        return str(path) if name.endswith((".json", ".toml")) and path.is_file() else name
+
+    def with_workload(self, situation: dict[str, Any]) -> dict[str, Any]:
+        """The situation with the token counts of its workload where it names one; keys of its own win."""
+        if "workload" not in situation:
+            return situation
+        workload = self.catalog.workload(situation["workload"])
+        found = {name: figure.si for name, figure in workload.figures if figure is not None}
+        for name, figure in workload.figures:
+            if figure is not None and name not in situation:
+                text = f"{workload.title}: {name} {figure.value:g}" + (f" [{figure.low:g}, {figure.high:g}]" if figure.low is not None and figure.high is not None else "")
+                self.rest_on([Assumption(2 if figure.kind == "estimated" else 6, "workload", f"{text} ({figure.kind})", figure.source)], filter(None, [figure.source]))
+        return {**found, **{key: value for key, value in situation.items() if key != "workload"}}
+
+    def points(self, cell: Cell, loads: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """Columns of a cell's operating points at some loads (each overriding keys of the situation)."""
+        return columns_of(cell.replica, self._load(cell, loads), cell.money)
+
+    def point(self, cell: Cell) -> Point:
+        """The operating point of a cell's own load."""
+        return point_of(cell.replica, self._load(cell, [{}]), cell.money)
+
+    def _load(self, cell: Cell, loads: Sequence[Mapping[str, Any]]) -> Load:
+        keys = [key for key in LOAD_KEYS if key in cell.situation or any(key in one for one in loads)]
+        arrays: dict[str, Any] = {key: np.array([float({**cell.situation, **one}[key]) for one in loads]) for key in keys}
+        for key in ("input_tokens", "output_tokens"):
+            if key not in arrays:
+                raise InputError("is missing: give it, or a workload", key=f"base.{key}")
+        targets = {key: cell.situation[key] for key in TARGET_KEYS if key in cell.situation}
+        return load_of(cell.replica, **arrays, **targets)
+
+
+def run(
+    scenario: str | Path,
+    *,
+    set: Mapping[str, Any] | None = None,  # noqa: A002  the name that planners script against
+    studies: Sequence[str] | None = None,
+    seed: int = 0,
+    catalog: Library | None = None,
+    progress: Callable[[str], None] | None = None,
+) -> Run:
+    """Run a scenario by name or path.
+
+    `set` overrides keys by dotted name ({"base.occupancy": 0.6}); `studies` picks some of the scenario's. `progress` is told what runs. Raises InputError with file
+    and key for anything that cannot be read, is unknown or cannot run.
+    """
+    from accelmodel.studies import day, fleet, grid, price_shock
+
+    kinds: dict[str, Callable[[Context, Any], StudyResult]] = {"points": grid.study, "fleet": fleet.study, "price-shock": price_shock.study, "day": day.study}
+    lib = catalog or library()
+    path, parsed = load(scenario, lib, set)
+    chosen = list(parsed.studies) if studies is None else list(studies)
+    for name in chosen:
+        if name not in parsed.studies:
+            raise InputError(f"the scenario has no study '{name}'", file=path, key="studies", value=name, allowed=parsed.studies)
+    context = Context(parsed, lib, path.parent)
+    result = Run(path.stem, parsed.title, parsed.description, path, seed, lib, parsed.model_dump(mode="json", exclude_none=True, by_alias=True))
+    for name in chosen:
+        if progress is not None:
+            progress(f"study '{name}'")
+        study = parsed.studies[name]
+        try:
+            result.studies[name] = kinds[study.kind](context, study)
+        except InputError as error:
+            raise _located(error, path, name) from None
+    result.assumptions = sorted(context.assumptions.values(), key=lambda assumption: assumption.rank)
+    result.sources = sorted(context.sources & lib.sources.keys())
+    return result
+
+
+def _located(error: InputError, path: Path, study: str) -> InputError:
+    """The same error with the scenario's file, where it names no other."""
+    if error.file is not None:
+        return error
+    key = f"studies.{study}" if error.key is None else error.key
+    return InputError(error.message, file=path, key=key, value=error.value, allowed=error.allowed, nearest=error.nearest)
+

@@ -1,0 +1,276 @@
+"""The scenario file: a base situation, named overrides, axes, and the studies asked for."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from accelmodel.catalog.figures import Name, Strict, parse, read_toml
+from accelmodel.catalog.library import Library
+from accelmodel.errors import InputError, nearest_name
+
+_Positive = Annotated[float, Field(gt=0)]
+_Count = Annotated[int, Field(ge=1)]
+_Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Situation(Strict):
+    """One situation: a replica, its load, whose books. Keys are those of `accelmodel evaluate`; what a case leaves out, the base says."""
+
+    model: str | None = None
+    system: str | None = None
+    accelerators: _Count | None = None
+    tensor_parallel: _Count | None = None
+    expert_parallel: _Count | None = None
+    attention_data_parallel: _Count | None = None
+    pipeline_parallel: _Count | None = None
+    context_parallel: _Count | None = None
+    weights: str | None = None
+    kv: str | None = None
+    compute: str | None = None
+    engine: str | None = None
+    mode: Literal["continuous", "static"] | None = None
+    chunk_tokens: _Positive | None = None
+    compiled_batch: _Count | None = None
+    sequence_bucket: _Count | None = None
+    prompt_bucket: _Count | None = None
+    speculative_tokens: Annotated[int, Field(ge=0, le=64)] | None = None
+    acceptance_fraction: _Share | None = None
+    draft_model: str | None = None
+    power_cap_w: _Positive | None = None
+    workload: str | None = None
+    input_tokens: _Positive | None = None
+    output_tokens: _Positive | None = None
+    prefix_hit_fraction: _Share | None = None
+    concurrency: _Positive | None = None
+    requests_per_s: _Positive | None = None
+    ttft_s: _Positive | None = None
+    tpot_s: _Positive | None = None
+    offer: str | tuple[str, ...] | None = None
+    tier: str | None = None
+    books: Literal["cloud", "tenant"] | None = None
+    occupancy: Annotated[float, Field(gt=0, le=1)] | None = None
+    site: str | None = None
+    owner: str | None = None
+
+
+_COUNTS = tuple(name for name, field in Situation.model_fields.items() if "int" in str(field.annotation))
+REPLICA_KEYS = (
+    *("model", "system", "accelerators", "tensor_parallel", "pipeline_parallel", "expert_parallel", "attention_data_parallel", "context_parallel"),
+    *("weights", "kv", "compute", "engine", "mode", "chunk_tokens", "compiled_batch", "sequence_bucket", "prompt_bucket"),
+    *("speculative_tokens", "acceptance_fraction", "draft_model", "power_cap_w"),
+)
+LOAD_KEYS = ("input_tokens", "output_tokens", "prefix_hit_fraction", "concurrency", "requests_per_s")
+WORKLOAD_KEYS = ("input_tokens", "output_tokens", "prefix_hit_fraction")
+MONEY_KEYS = ("offer", "tier", "books", "occupancy", "site", "owner")
+TARGET_KEYS = ("ttft_s", "tpot_s")
+
+
+class Range(Strict):
+    """Values from one end to the other, both included, evenly spaced or by a constant ratio."""
+
+    first: float = Field(alias="from")
+    last: float = Field(alias="to")
+    steps: Annotated[int, Field(ge=2, le=10_000_000)]
+    scale: Literal["linear", "log"] = "linear"
+
+    @model_validator(mode="after")
+    def _log_of_positive(self) -> Range:
+        if self.scale == "log" and min(self.first, self.last) <= 0:
+            raise ValueError("a log range needs both ends above 0")
+        return self
+
+    @property
+    def values(self) -> list[float]:
+        """The values."""
+        spaced = np.geomspace if self.scale == "log" else np.linspace
+        return [float(value) for value in spaced(self.first, self.last, self.steps)]
+
+
+class Points(Strict):
+    """Operating points of every case at every value of the axes."""
+
+    kind: Literal["points"]
+    cases: tuple[str, ...] = ()
+    columns: tuple[str, ...] = ()
+
+
+class Fleet(Strict):
+    """What given numbers of accelerators carry, draw, tie up and earn, set beside published figures."""
+
+    kind: Literal["fleet"]
+    cases: tuple[str, ...] = ()
+    fleet_accelerators: tuple[_Count, ...] = Field(min_length=1)
+    reference: str | None = None
+
+
+class PriceShock(Strict):
+    """Margin of a mix of in-house silicon and a vendor's accelerators when the vendor's price moves."""
+
+    kind: Literal["price-shock"]
+    in_house: str
+    vendor: str
+    in_house_fraction: tuple[_Share, ...] = Field(min_length=1)
+    vendor_price_shock_fraction: tuple[Annotated[float, Field(gt=-1)], ...] = Field(min_length=1)
+
+
+class Day(Strict):
+    """A published day of serving: its cost, revenue, margin and split, worked again from its own tokens, prices and hours."""
+
+    kind: Literal["day"]
+    reference: str
+
+
+Study = Annotated[Points | Fleet | PriceShock | Day, Field(discriminator="kind")]
+
+
+class Scenario(Strict):
+    """A scenario file."""
+
+    title: str
+    description: str = ""
+    base: Situation = Situation()
+    cases: dict[Name, Situation] = Field(default_factory=dict)
+    axes: dict[str, tuple[Any, ...] | Range] = Field(default_factory=dict)
+    studies: dict[Name, Study] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _names_are_known(self) -> Scenario:
+        for name, study in self.studies.items():
+            asked = (study.in_house, study.vendor) if isinstance(study, PriceShock) else getattr(study, "cases", ())
+            for case in asked:
+                if case not in self.cases:
+                    near = nearest_name(case, self.cases)
+                    raise ValueError(f"studies.{name}: no case is called '{case}'" + (f"; did you mean '{near}'?" if near else ""))
+        for case, situation in self.cases.items():
+            for key in self.axes:
+                if key in situation.model_fields_set:
+                    raise ValueError(f"'{key}' is set by the case '{case}' and by an axis: two overrides of one key")
+        return self
+
+    def situation(self, case: str | None) -> dict[str, Any]:
+        """The base with a case's overrides, as keyword arguments; keys that nobody set are absent. A case's workload takes the place of the base's lengths."""
+        merged = self.base.model_dump(exclude_none=True)
+        if case is None:
+            return merged
+        own = self.cases[case].model_dump(exclude_none=True)
+        if "workload" in own:
+            merged = {key: value for key, value in merged.items() if key not in WORKLOAD_KEYS}
+        return merged | own
+
+    def chosen(self, cases: tuple[str, ...]) -> tuple[str | None, ...]:
+        """The cases a study runs over: those it names, else all, else the base alone."""
+        return cases or tuple(self.cases) or (None,)
+
+    def grid(self) -> Iterator[dict[str, Any]]:
+        """Every combination of the axes' values, the last axis fastest."""
+        values = [[_checked(key, value) for value in (axis.values if isinstance(axis, Range) else axis)] for key, axis in self.axes.items()]
+        for combination in itertools.product(*values):
+            yield dict(zip(self.axes, combination, strict=True))
+
+
+def load(name: str | Path, catalog: Library, overrides: Mapping[str, Any] | None = None) -> tuple[Path, Scenario]:
+    """A scenario by name or path, with dotted overrides (`base.occupancy`) written into it before it is checked."""
+    path = catalog.path("scenarios", str(name))
+    data = read_toml(path)
+    for key, value in (overrides or {}).items():
+        _set(data, key, value)
+    if isinstance(data.get("axes"), dict):
+        data["axes"] = {key: _axis(path, key, value) for key, value in data["axes"].items()}
+    return path, parse(Scenario, data, path)
+
+
+def _axis(path: Path, key: str, values: Any) -> tuple[Any, ...] | Range:
+    """An axis, its key and each of its values checked as those of a situation are."""
+    name = f"axes.{key}"
+    if key not in Situation.model_fields:
+        raise InputError("unknown key", file=path, key=name, value=key, allowed=Situation.model_fields)
+    axis: tuple[Any, ...] | Range
+    if isinstance(values, dict):
+        axis = parse(Range, values, path, name)
+        ends = axis.values if key in _COUNTS else axis.values[:: axis.steps - 1]
+    else:
+        if not isinstance(values, list) or not values:
+            raise InputError("must be a list of at least one value, or a range { from, to, steps }", file=path, key=name, value=values)
+        axis = ends = tuple(values)
+    for value in ends:
+        parse(Situation, {key: value}, path, "axes")
+    return axis
+
+
+def _checked(key: str, value: Any) -> Any:
+    """A value as a situation holds it: a count whole, a list of offers a tuple."""
+    return getattr(Situation.model_validate({key: value}), key) if key in _COUNTS or isinstance(value, list) else value
+
+
+def _set(data: dict[str, Any], key: str, value: Any) -> None:
+    """Write a value at a dotted key; names that hold dots themselves are recognised. Only cases, studies and tables that exist can be reached into."""
+    option, allowed = f"--set {key}", ("axes", "base", "cases", "studies", "title", "description")
+    table, rest = data, key
+    while True:
+        known = max((name for name in table if rest == name or rest.startswith(f"{name}.")), key=len, default=None)
+        if known is None or rest == known:
+            break
+        if not isinstance(table[known], dict):
+            raise InputError(f"'{known}' is a value, not a table", key=option, value=key)
+        table, rest = table[known], rest[len(known) + 1 :]
+    if table is data and rest.split(".")[0] in ("base", "axes") and rest.count(".") == 1:
+        table, rest = data.setdefault(rest.split(".")[0], {}), rest.split(".")[1]
+    if table is data and rest not in ("title", "description"):
+        raise InputError("names no key of the scenario", key=option, value=rest.split(".")[0], allowed=allowed)
+    if "." in rest or table in (data.get("cases"), data.get("studies")):
+        raise InputError(f"there is no '{rest.split('.')[0]}' to set it in", key=option, value=rest.split(".")[0], allowed=table)
+    table[rest] = value
+
+
+_TEMPLATE = '''# A scenario of accelmodel: run it with `accelmodel run {file}`.
+# Every key may be overridden from the command line: --set base.concurrency=64
+title = "{name}"
+description = "What one sentence says about the question."
+
+# The situation. Names: `accelmodel catalog list models`, `... systems`, `... offers`, `... sites`, `... workloads`.
+[base]
+model = "llama-3.1-70b"        # or the path of a Hugging Face config.json
+system = "p5.48xlarge"
+accelerators = 8               # of the replica; the whole system where absent
+tensor_parallel = 8
+weights = "fp8"                # as published where absent
+kv = "fp8"                     # bf16 where absent
+
+input_tokens = 1024            # or: workload = "chat"
+output_tokens = 1024
+prefix_hit_fraction = 0.0
+concurrency = 32               # or requests_per_s, or leave both out and give latency targets:
+# ttft_s = 2.0
+# tpot_s = 0.05
+
+offer = ["on-demand", "bedrock"]   # by the hour: what a tenant pays; by the token: what is sold. Without one by the hour, cost is that of ownership
+occupancy = 0.6                # share of the hours in which the replica carries this load
+
+# Named overrides of the base: one row each.
+[cases.gpu]
+
+[cases.in-house]
+system = "trn2.48xlarge"
+accelerators = 4
+tensor_parallel = 16
+offer = ["capacity-block", "bedrock"]
+
+# Axes: every combination is a point. A list, or {{ from = 1, to = 256, steps = 9, scale = "log" }}.
+[axes]
+concurrency = [8, 32, 128]
+
+# What to compute.
+[studies.points]
+kind = "points"
+'''
+
+
+def template(name: str) -> str:
+    """A commented scenario to start from."""
+    return _TEMPLATE.format(name=name, file=f"{name}.toml")

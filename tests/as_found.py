@@ -1,0 +1,108 @@
+"""The engine as found: the reference with each known fault put in, so that everything else can still be compared to the last digits.
+
+Each override is one fault, told and reproduced in tests/test_known_faults.py; when a fault is mended its test says so, and its override here goes too.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from accelmodel.catalog.models import Mla, Moe
+from accelmodel.core.replica import Replica
+from reference import Reference, Row, draft_rows
+
+
+def disputed(replica: Replica, kind: str) -> bool:
+    """Whether a known fault touches the collectives of a kind."""
+    parts, chip = replica.parallelism, replica.accelerator
+    stage = -(-parts.stage_ranks // chip.ranks)
+    levels = replica.system.scale_up
+    kind = kind.removeprefix("draft_")
+    shares_links = chip.ranks > 1
+    uneven = any(size % chip.ranks and size > chip.ranks for size in (parts.tensor, parts.tensor * parts.context, parts.stage_ranks))
+    third_axis = len(levels) > 1 and levels[-1].topology == "torus-3d" and stage > levels[0].accelerators
+    beyond = stage > levels[-1].accelerators
+    if kind.startswith("stage_send"):
+        return shares_links or third_axis or parts.pipeline * stage > levels[0].accelerators
+    if kind.startswith("context_exchange"):
+        latent = any(isinstance(group.attention, Mla) for group in replica.model.architecture.groups)
+        return shares_links or latent or third_axis or beyond or uneven or levels[0].topology == "mesh"
+    if kind.startswith("expert_exchange"):
+        return parts.tensor < chip.ranks or third_axis or beyond or uneven
+    return third_axis or uneven
+
+
+def link_row(row: Any) -> Row:
+    """A collective of the engine's table as a row of the reference."""
+    lines = list(zip(row["link_latency_s"].tolist(), row["link_token_s"].tolist(), strict=True))
+    return {
+        "kind": str(row["kind"]),
+        "layers": float(row["layers"]),
+        "share": float(row["share"]),
+        "repeats": float(row["repeats"]),
+        "step_tokens": float(row["step_tokens"]),
+        "lines": lines,
+        "prefill_lines": [(0.0, float(row["prefill_link_token_s"]))],
+    }
+
+
+class AsFound(Reference):
+    """The reference with the known faults."""
+
+    def table(self) -> list[Row]:
+        # Collectives that a fault touches are the engine's own; a draft's weights are in the model's dtypes.
+        rows = super().table()
+        if self.replica.draft is not None:
+            rows = [row for row in rows if not row["kind"].startswith("draft_")] + draft_rows(self.replica, self.replica.model.architecture)
+        kept = [row for row in rows if "lines" not in row or not disputed(self.replica, row["kind"])]
+        links = self.replica.table[(self.replica.table["link_token_s"] > 0).any(axis=1)]
+        return kept + [link_row(row) for row in links if disputed(self.replica, str(row["kind"]))]
+
+    def draft_ends(self) -> float:
+        # Only the larger of the two LM heads is counted, and no embedding of the draft's.
+        if not self.serving.speculative_tokens or self.replica.draft is None:
+            return 0.0
+        own, draft = (one.vocab_size * one.hidden_size * 2 / self.parts.stage_ranks for one in (self.architecture, self.replica.draft.architecture))
+        embedding = self.architecture.vocab_size * self.architecture.hidden_size * 2 / self.parts.tensor
+        larger = max(own, draft)
+        return (max(embedding, larger) if self.stages > 1 or self.architecture.tied_embeddings else embedding + larger) - self.ends(self.architecture)
+
+    def shared_width(self, part: Moe) -> float:
+        return part.shared_intermediate_size / self.parts.tensor  # cut, though under attention data-parallelism it is not
+
+    def fits(self, tokens: float) -> bool:
+        return self.group_pool_bytes() >= self.sequence_bytes(tokens) * self.stages  # one request a stage
+
+    def prefill_link_s(self, row: Row, tokens: float) -> float:
+        return tokens * min(per_token for _, per_token in row["prefill_lines"])  # no latency
+
+    def prefilled_layers(self) -> float:
+        return self.architecture.layers  # a draft's layers left out
+
+    def full_pass_tokens(self) -> float:
+        return self.chunk * self.dp * self.cp  # a chunk per context rank, of which a lone prompt's passes know nothing
+
+    def sharing_a_pass(self) -> float:
+        return self.dp * self.cp
+
+    def pass_read_s(self) -> float:
+        return self.ideal_read_s(math.inf) / self.full_pass_tokens()  # a draft's weights once per drafted token
+
+    def power_w(self, requests_per_s: float, running: float, micro: float, context: float, output: float, fresh: float, cached: float) -> float:
+        # Below one request a stage, a step's weights count once per running request and all stages.
+        self._sharing = running / self.stages
+        found = super().power_w(requests_per_s, running, micro, context, output, fresh, cached)
+        del self._sharing
+        return found
+
+    def sharing_a_step(self, running: float) -> float:
+        return getattr(self, "_sharing", None) or super().sharing_a_step(running)
+
+    def shares_s(self, running: float, micro: float, context: float, output: float, marginal_s: float) -> dict[str, float]:
+        # A compiled batch's decode is divided by its size, not by the requests in it; the balance of stages counts for prefill alone.
+        shares = super().shares_s(micro * self.stages, micro, context, output, marginal_s * self.balance)
+        return {name: seconds / self.balance for name, seconds in shares.items()}
+
+    def latency_s(self, arrived_s: float, ttft_s: float, output: float, tpot_s: float) -> float:
+        return ttft_s + (output - 1) * tpot_s  # of a static batch, prefills behind one's own are forgotten
