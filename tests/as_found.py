@@ -27,7 +27,7 @@ def disputed(replica: Replica, kind: str) -> bool:
         return shares_links or third_axis or parts.pipeline * stage > levels[0].accelerators
     if kind.startswith("context_exchange"):
         latent = any(isinstance(group.attention, Mla) for group in replica.model.architecture.groups)
-        return shares_links or latent or third_axis or beyond or uneven or levels[0].topology == "mesh"
+        return shares_links or latent or third_axis or beyond or uneven or (parts.tensor > 1 and levels[0].topology.startswith(("mesh", "torus")))
     if kind.startswith("expert_exchange"):
         return parts.tensor < chip.ranks or third_axis or beyond or uneven
     return third_axis or uneven
@@ -87,7 +87,15 @@ class AsFound(Reference):
         return self.dp * self.cp
 
     def pass_read_s(self) -> float:
-        return self.ideal_read_s(math.inf) / self.full_pass_tokens()  # a draft's weights once per drafted token
+        # A draft's weights, its experts aside, once per drafted token.
+        whole = Reference.ideal_read_s
+        experts = [row for row in self.rows if "miss" in row]
+        self.rows, rows = [row for row in self.rows if "miss" not in row], self.rows
+        dense_s = whole(self, math.inf)
+        self.rows = experts
+        experts_s = whole(self, math.inf, repeated=False)
+        self.rows = rows
+        return (dense_s + experts_s) / self.full_pass_tokens()
 
     def power_w(self, requests_per_s: float, running: float, micro: float, context: float, output: float, fresh: float, cached: float) -> float:
         # Below one request a stage, a step's weights count once per running request and all stages.

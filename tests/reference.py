@@ -3,7 +3,8 @@
 Written from the papers and from the equations as stated, never from the folded constants or the kernels, which have to equal it. Everything is in SI and per
 rank; a row is a dict, and what a row leaves out is zero (bytes, FLOP, seconds) or without limit (rates, bounds).
 
-    step(m, context)   balance x sum over rows of layers x repeats x [ smax4(bytes / read rate, FLOP / multiply rate) + link(tokens) + overhead ] + c_step + c_sequence m
+    step(m, context)   balance x sum over rows of layers x repeats x [ smax4(bytes / read rate, FLOP / multiply rate) + link(tokens) + overhead ] +
+    c_step + c_sequence m
     smax4(m, c)        (m^4 + c^4)^(1/4)
     link(tokens)       the least of three algorithms' latency + seconds per token x tokens
     TPOT, TTFT, X      the closed loop of `accelmodel.serving.steady_state`
@@ -52,7 +53,9 @@ def causal_pairs(fresh: float, cached: float, bound: float = math.inf, square: f
 
 @dataclass(frozen=True)
 class Level:
-    """A level of the network: accelerators that it joins, those that the level inside joins, one-way bytes per second of an accelerator, seconds of a message."""
+    """A level of the network: accelerators that it joins, those that the level inside joins, one-way bytes per second of an accelerator, seconds of a
+    message.
+    """
 
     size: float
     inside: float
@@ -65,8 +68,8 @@ class Level:
     def usable(self, start: float, reach: float) -> float:
         """Bytes per second among the parties of a group that grows from `start` to `reach` accelerators here: over links among its own members only.
 
-        A mesh joins each pair by a link of its own. A torus is filled axis by axis, and a chip's rate is that of its links along all axes; a level that states its own
-        rate means that of the axes that it adds.
+        A mesh joins each pair by a link of its own. A torus is filled axis by axis, and a chip's rate is that of its links along all axes; a level
+        that states its own rate means that of the axes that it adds.
         """
         if self.topology == "mesh":
             return self.rate * (reach / start - 1) / (self.size - 1)
@@ -493,13 +496,15 @@ def send_rows(rank: Rank, hidden: int) -> list[Row]:
 
     A boundary between stages is as slow as the outermost level that a pair of neighbours meets at.
     """
-    stage, levels = rank.chips(rank.tp * rank.groups), network(rank.replica)
-    payload = hidden * ACTIVATION_BYTES / rank.tp * rank.replica.accelerator.ranks
+    stage, per_chip, levels = rank.tp * rank.groups, rank.replica.accelerator.ranks, network(rank.replica)
+    payload = hidden * ACTIVATION_BYTES / rank.tp * per_chip
     rows = []
     for boundary in range(1, rank.replica.parallelism.pipeline):
-        senders = range((boundary - 1) * stage, boundary * stage)
-        outermost = max(next(k for k, level in enumerate(levels) if chip // level.size == (chip + stage) // level.size) for chip in senders)
-        rows.append(rank.link("stage_send", 1, 1 / rank.groups, [(levels[outermost].latency_s, 1 / levels[outermost].rate)], payload))
+        pairs = [(sender // per_chip, (sender + stage) // per_chip) for sender in range((boundary - 1) * stage, boundary * stage)]
+        met = [next(k for k, level in enumerate(levels) if here // level.size == there // level.size) for here, there in pairs if here != there]
+        if met:
+            outermost = levels[max(met)]
+            rows.append(rank.link("stage_send", 1, 1 / rank.groups, [(outermost.latency_s, 1 / outermost.rate)], payload))
     return rows
 
 
@@ -801,7 +806,9 @@ class Reference:
         return self.ideal_read_s(math.inf, repeated=False) / self.full_pass_tokens()
 
     def power_w(self, requests_per_s: float, running: float, micro: float, context: float, output: float, fresh: float, cached: float) -> float:
-        """Draw = design power x min(cap, floor + m x bandwidth share + c x FLOP share + l x link share), shares of the peaks over the replica's time, mean over stages."""
+        """Draw = design power x min(cap, floor + m x bandwidth share + c x FLOP share + l x link share), shares of the peaks over the replica's time,
+        mean over stages.
+        """
         p = self.parameters
         steps = output / self.tokens_per_step
         read_s, attend_s = self.ideal_context_s(context)

@@ -6,16 +6,24 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+import pytest
 
 from accelmodel.catalog.calibrations import Calibration, Parameters
 from accelmodel.catalog.figures import Figure
 from accelmodel.catalog.hardware import Accelerator
 from accelmodel.core.replica import Replica
+from accelmodel.serving.steady_state import Grid, closed_loop
 from accelmodel.errors import InputError
 from accelmodel.studies.points import library, replica
 
 WEIGHTS = (None, "bf16", "fp16", "fp8", "fp4", "nvfp4", "mxfp4", "int8", "int4")
-SIZES = (1, 2, 4, 8, 16, 32, 64, 72, 128, 144)
+SIZES = (1, 2, 4, 8, 12, 16, 32, 64, 72, 128, 144)
+DRAFTS = ("llama-3.1-8b", "gpt-oss-20b", "qwen3-8b")
+
+
+def close(expected: Any, rel: float = 1e-12) -> Any:
+    """Equal to so many digits, however small the number (`pytest.approx` alone lets 1e-12 pass as zero); NaN equals NaN."""
+    return pytest.approx(expected, rel=rel, abs=0.0, nan_ok=True)
 
 
 def with_figures(accelerator: Accelerator, **factors: float) -> Accelerator:
@@ -44,8 +52,42 @@ def shaken(calibration: Calibration, rng: np.random.Generator) -> Calibration:
 
 def copy_of(base: Replica, **changes: Any) -> Replica:
     """A replica with some fields replaced."""
-    names = ("model", "system", "accelerator", "accelerators", "parallelism", "precision", "engine", "calibration", "chunk_tokens")
+    names = ("model", "system", "accelerator", "accelerators", "parallelism", "precision", "engine", "calibration", "serving", "draft")
     return Replica(**{name: getattr(base, name) for name in names} | changes)
+
+
+def points(one: Replica, *loads: Any, threads: int = 2) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
+    """OUTPUTS of loads that broadcast (input tokens, output tokens, concurrency, prefix hits), at the full clock."""
+    return closed_loop(one.constants, Grid.of(*(np.asarray(load, dtype=np.float64) for load in loads)), threads)
+
+
+def random_serving(rng: np.random.Generator, one: Accelerator) -> dict[str, Any]:
+    """How a replica is run, mostly plainly; a cap on power for some accelerators that state their design power."""
+    tdp = one.figures.tdp
+    drafted = int(rng.choice([0, 0, 1, 2, 5]))
+    return {
+        "mode": str(rng.choice(["continuous", "continuous", "static"])),
+        "chunk_tokens": (None, 2048.0, 300.0)[rng.integers(3)],
+        "compiled_batch": (None, None, 1, 32, 256)[rng.integers(5)],
+        "sequence_bucket": (None, None, 4096, 100_000)[rng.integers(4)],
+        "prompt_bucket": (None, None, 128, 2048)[rng.integers(4)],
+        "speculative_tokens": drafted,
+        "acceptance_fraction": float(rng.choice([0.0, rng.random(), 1.0])) if drafted else 0.0,
+        "draft_model": (None, *DRAFTS)[rng.integers(len(DRAFTS) + 1)] if drafted else None,
+        "power_cap_w": float(rng.uniform(0.7, 1.1) * tdp.si) if tdp is not None and rng.random() < 0.3 else None,
+    }
+
+
+def random_parallelism(rng: np.random.Generator, accelerators: int, ranks: int) -> dict[str, int]:
+    """Degrees that may or may not be legal; half of them plain."""
+    if rng.random() < 0.3:
+        return {}
+    return {
+        "pipeline_parallel": int(rng.choice([1, 1, 2, 4, 3])),
+        "expert_parallel": int(rng.choice([1, 1, ranks, max(ranks // 4, 1), max(ranks // 2, 1)])),
+        "attention_data_parallel": int(rng.choice([1, 1, 2, accelerators, max(accelerators // 2, 1)])),
+        "context_parallel": int(rng.choice([1, 1, 1, 2, 4])),
+    }
 
 
 def random_replicas(rng: np.random.Generator, count: int) -> Iterator[Replica]:
@@ -56,27 +98,28 @@ def random_replicas(rng: np.random.Generator, count: int) -> Iterator[Replica]:
     while made < count:
         system = books.system(str(rng.choice(systems)))
         accelerator = books.accelerator(system.accelerator)
-        accelerators = int(rng.choice([size for size in SIZES if size <= system.accelerators]))
-        ranks = accelerators * accelerator.ranks
+        sizes = [size for size in SIZES if size <= system.accelerators or (size <= 16 and accelerator.figures.scale_out_bandwidth)]
+        accelerators = int(rng.choice(sizes))
         engines = sorted(books.calibration_of(accelerator).engines)
         try:
             one = replica(
                 model=str(rng.choice(models)),
                 system=system,
                 accelerators=accelerators,
-                expert_parallel=int(rng.choice([1, 1, ranks, max(ranks // 4, 1)])),
-                attention_data_parallel=int(rng.choice([1, 1, 2, accelerators])),
                 weights=WEIGHTS[rng.integers(len(WEIGHTS))],
                 kv=(None, "bf16", "fp8", "int8")[rng.integers(4)],
                 compute=(None, None, None, "bf16", "fp8", "int8")[rng.integers(6)],
                 engine=str(rng.choice(engines)),
-                chunk_tokens=(None, 2048.0)[rng.integers(2)],
+                **random_parallelism(rng, accelerators, accelerators * accelerator.ranks),
+                **(random_serving(rng, accelerator) if rng.random() < 0.6 else {}),
             )
+            one = copy_of(one, calibration=shaken(one.calibration, rng)) if made % 2 else one
             assert one.constants is not None  # the figures that it needs are looked up here
+            assert one.serving.power_cap_w is None or one.capped_constants is not None
         except InputError:
             continue
         made += 1
-        yield copy_of(one, calibration=shaken(one.calibration, rng)) if made % 2 else one
+        yield one
 
 
 def random_loads(rng: np.random.Generator, count: int) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:

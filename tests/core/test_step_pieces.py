@@ -1,27 +1,32 @@
-"""Pieces of the step model: attention pairs, the smooth maximum, folding."""
+"""Pieces of the step model: attention pairs, the smooth maximum, distinct experts, decode steps; each stated approximation against the exact term."""
 
 from __future__ import annotations
+
+import math
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from accelmodel.core.kernels import add_context, add_gemms, add_pairs, mean4
+from accelmodel.core.fold import mean4
+from accelmodel.core.kernels import distinct_experts, exp2_in_place, log2, pairs_cost
+from accelmodel.serving.steady_state import OUTPUTS
 from accelmodel.studies.points import replica
-from reference import Reference, causal_pairs
-from situations import random_replicas
+from reference import causal_pairs
+from situations import close, copy_of, points, with_parameters
 
 tokens = st.integers(0, 4000)
 bounds = st.integers(1, 3000)
 examples = settings(max_examples=100, deadline=None, derandomize=True)
+TPOT = OUTPUTS.index("time_per_output_token_s")
 
 
-def pairs(fresh: float, cached: float, bound: float | None = None) -> float:
+def pairs(fresh: float, cached: float, bound: float | None = None, square: float = 1.0) -> float:
     """Pairs as the kernel counts them, at one second each."""
     out = np.zeros(1)
     caps, seconds = (np.array([0.0]), np.array([0.0])) if bound is None else (np.array([float(bound)]), np.array([1.0]))
-    add_pairs(1.0 if bound is None else 0.0, 1, caps, seconds, np.array([float(fresh)]), np.array([float(cached)]), out)
+    pairs_cost(1, caps, 1.0 if bound is None else 0.0, seconds, square, np.array([float(fresh)]), np.array([float(cached)]), out)
     return float(out[0])
 
 
@@ -33,6 +38,15 @@ def test_pairs_are_counted_query_by_query(fresh: int, cached: int, bound: int):
     assert pairs(fresh, cached) == pytest.approx(positions.sum(), rel=1e-13)
     assert pairs(fresh, cached, bound) == pytest.approx(np.minimum(positions, bound).sum(), rel=1e-13)
     assert causal_pairs(fresh, cached, bound) == pytest.approx(np.minimum(positions, bound).sum(), rel=1e-13)
+
+
+@examples
+@given(tokens, tokens, bounds)
+def test_a_whole_square_doubles_a_prompts_own_triangle_and_no_rectangle(fresh: int, cached: int, bound: int):
+    assert pairs(fresh, cached, None, 2.0) == pytest.approx(fresh * cached + fresh**2)
+    below = min(max(bound - cached, 0), fresh)
+    assert pairs(fresh, cached, bound, 2.0) - pairs(fresh, cached, bound) == pytest.approx(below**2 / 2, rel=1e-9, abs=1e-6)
+    assert causal_pairs(fresh, cached, bound, 2.0) == pytest.approx(pairs(fresh, cached, bound, 2.0), rel=1e-13)
 
 
 @examples
@@ -55,20 +69,56 @@ def test_mean4_lies_between_the_maximum_and_1_19_times_it(memory_s: float, compu
     assert mean4(3.0, 3.0) == pytest.approx(3.0 * 2**0.25)
 
 
-def test_a_folded_step_equals_the_sum_over_rows():
-    rng = np.random.default_rng(7)
-    for one in random_replicas(rng, 150):
-        sequences, context = np.exp(rng.uniform(0.0, 8.0, 4)), np.exp(rng.uniform(0.0, 12.0, 4))
-        out = np.zeros(4)
-        add_gemms(one.constants[0], sequences, sequences, out)
-        add_context(one.constants[0], sequences, context, out)
-        reference = Reference(one)
-        assert out == pytest.approx([reference.step_s(b, ctx) for b, ctx in zip(sequences, context, strict=True)], rel=1e-12)
+# --- the written-out exponential and logarithm, and what they are for, against libm's --------------------------------------------------------
+
+
+def test_powers_of_two_agree_with_libm():
+    exponents = np.concatenate((np.linspace(-999.9, 999.9, 40_001), np.linspace(-1.0, 1.0, 20_001), [-1000.0, -0.5, 0.0, 0.5, 1.0]))
+    found = exponents.copy()
+    exp2_in_place(found, np.empty(found.size, np.int64))
+    assert np.abs(found / np.exp2(exponents) - 1.0).max() < 1e-15 * 4
+    # Below -1000 there is nothing that matters beside one.
+    far = np.array([-1000.5, -1e300])
+    exp2_in_place(far, np.empty(2, np.int64))
+    assert far.max() <= 2.0**-999
+
+
+def test_logarithms_agree_with_libm():
+    values = np.concatenate((np.exp(np.linspace(-600.0, 600.0, 40_001)), np.linspace(0.5, 2.0, 20_001), [1.0, 2.0, 0.5, 1e-300]))
+    found = np.empty(values.size)
+    log2(values, found, np.empty(values.size, np.int64))
+    expected = np.log2(values)
+    assert np.abs(found - expected).max() < 1e-13
+    # Relative to the larger of the logarithm and one: near one the logarithm itself is nothing.
+    assert (np.abs(found - expected) / np.maximum(np.abs(expected), 1.0)).max() < 1e-15
+
+
+@pytest.mark.parametrize(("experts", "chosen"), [(8, 2), (128, 4), (256, 8), (384, 8), (512, 10), (16, 1), (1, 1)])
+@pytest.mark.parametrize("skew", [0.82, 0.89, 1.0])
+def test_distinct_experts_agree_with_libm(experts: int, chosen: int, skew: float):
+    # One minus something near one: an error of 1e-16 there is one of 1e-14 of an expert's share.
+    miss = 1.0 - chosen / experts
+    tokens = np.concatenate(([1.0, 2.0], np.exp(np.linspace(0.0, 18.0, 5_000))))
+    found, bits = np.empty(tokens.size), np.empty(tokens.size, np.int64)
+    distinct_experts(tokens, math.log2(max(miss, 1e-300)), skew, found, bits)
+    exact = np.array([-math.expm1(n**skew * math.log1p(-chosen / experts)) if miss > 0 else 1.0 for n in tokens.tolist()])
+    assert np.abs(found - exact).max() < 1e-14
+    assert np.abs(found / exact - 1.0).max() < 1e-13
+    assert found[0] == pytest.approx(chosen / experts, rel=1e-13)  # one token reads k of E
+
+
+# --- whole steps ----------------------------------------------------------------------------------------------------------------------------
+
+
+def without_stalls(**options: object):  # type: ignore[no-untyped-def]
+    """A replica whose decode no prefill stalls: its TPOT is its step."""
+    one = replica(**options)  # type: ignore[arg-type]
+    return copy_of(one, calibration=with_parameters(one.calibration, prefill_stall_fraction=0.0))
 
 
 def test_a_decode_step_of_llama_3_1_70b_by_hand():
     # Eight H100, fp8 weights and KV, 32 sequences of 2,000 tokens, calibration's centres. Seconds per rank:
-    one = replica(model="llama-3.1-70b", system="p5.48xlarge", weights="fp8", kv="fp8", engine="vllm")
+    one = without_stalls(model="llama-3.1-70b", system="p5.48xlarge", weights="fp8", kv="fp8", engine="vllm")
     bandwidth, link = 3.35e12, 450e9
     assert (one.accelerator.need("hbm_bandwidth").si, one.accelerator.need("scale_up_bandwidth").si) == (bandwidth, link)
     body = 80 * (2 * 8192 * 8192 + 2 * 8192 * 1024 + 3 * 8192 * 28_672) / 8
@@ -80,7 +130,47 @@ def test_a_decode_step_of_llama_3_1_70b_by_hand():
     attention_s = np.hypot(np.square(pairs_read * 256 / (bandwidth * 0.56)), np.square(pairs_read * 4 * 8 * 128 / (peak_bf16 * 0.45))) ** 0.5
     link_s = 80 * 2 * (2 * 7 / 8) * 8192 * 2 * 32 / (link * 0.53)
     overhead_s = 80 * 54e-6 + 0.2e-3 + 32 * 13e-6 * 0.7
-    out = np.zeros(1)
-    add_gemms(one.constants[0], np.array([32.0]), np.array([32.0]), out)
-    add_context(one.constants[0], np.array([32.0]), np.array([2000.0]), out)
-    assert out[0] == pytest.approx(body_s + head_s + attention_s + link_s + overhead_s, rel=1e-12)
+    assert points(one, 1500.0, 1000.0, 32.0, 0.0)[TPOT, 0] == close(body_s + head_s + attention_s + link_s + overhead_s)
+
+
+def test_a_pipelined_step_by_hand():
+    # Llama-3.1-405B, fp8, 126 layers in 2 stages of 8 H200: 64 sequences are two micro-batches of 32, each of which passes all layers on eighths of the matrices.
+    one = without_stalls(model="llama-3.1-405b", system="p5en.48xlarge", accelerators=16, pipeline_parallel=2, weights="fp8", kv="fp8", engine="vllm")
+    bandwidth, peak_fp8, peak_bf16 = (one.accelerator.need(name).si for name in ("hbm_bandwidth", "peak_fp8", "peak_bf16"))
+    body = 126 * (2 * 16_384**2 + 2 * 16_384 * 1024 + 3 * 16_384 * 53_248) / 8
+    body_s = np.hypot(np.square(body / (bandwidth * 0.91)), np.square(2 * body * (32 + 29) / (peak_fp8 * 0.54))) ** 0.5
+    head = 128_256 * 16_384 / 8
+    head_s = np.hypot(np.square(2 * head / (bandwidth * 0.91)), np.square(2 * head * (32 + 29) / (peak_bf16 * 0.63))) ** 0.5
+    read = 32 * 2000 * 126
+    attention_s = np.hypot(np.square(read * 256 / (bandwidth * 0.56)), np.square(read * 4 * 16 * 128 / (peak_bf16 * 0.45))) ** 0.5
+    link_s = 126 * 2 * (2 * 7 / 8) * 16_384 * 2 * 32 / (450e9 * 0.53) + 8e-6 + 32 * 16_384 * 2 / 8 / (50e9 * 0.53)
+    overhead_s = 126 * 54e-6 + 0.2e-3 + 32 * 13e-6 * 0.7
+    assert points(one, 1500.0, 1000.0, 64.0, 0.0)[TPOT, 0] == close(body_s + head_s + attention_s + link_s + overhead_s)
+
+
+def test_stages_are_as_slow_as_the_fullest():
+    # 32 layers in 3 stages: 11 in the fullest, 10.67 in the mean. One stage of one GPU each, so that all else but the sends is the same.
+    whole = without_stalls(model="llama-3.1-8b", system="p5.48xlarge", accelerators=1)
+    cut = without_stalls(model="llama-3.1-8b", system="p5.48xlarge", accelerators=3, pipeline_parallel=3)
+    sends_s = 2 * 16 * 4096 * 2 / (450e9 * 0.53)
+    one, three = (points(some, 1000.0, 100.0, clients, 0.0)[TPOT, 0] for some, clients in ((whole, 16.0), (cut, 48.0)))
+    assert three == close((one + sends_s) * 11 / (32 / 3))
+
+
+def test_compiled_shapes_execute_in_full():
+    # A batch compiled for 32 sequences of 4,096 tokens takes one step for one client of 500 tokens, as 32 clients of 4,096 take.
+    compiled = without_stalls(model="llama-3.1-8b", system="trn2.48xlarge", accelerators=1, compiled_batch=32, sequence_bucket=4096)
+    plain = without_stalls(model="llama-3.1-8b", system="trn2.48xlarge", accelerators=1)
+    assert points(compiled, 400.0, 200.0, 1.0, 0.0)[TPOT, 0] == close(points(plain, 4046.0, 100.0, 32.0, 0.0)[TPOT, 0])
+    # More clients than slots wait.
+    assert points(compiled, 400.0, 200.0, 50.0, 0.0)[OUTPUTS.index("waiting_requests"), 0] == 18.0
+
+
+def test_prompts_are_padded_to_their_bucket():
+    padded = replica(model="llama-3.1-8b", system="trn2.48xlarge", accelerators=1, prompt_bucket=2048)
+    plain = replica(model="llama-3.1-8b", system="trn2.48xlarge", accelerators=1)
+    ttft = OUTPUTS.index("time_to_first_token_s")
+    first = points(padded, np.array([1.0, 2048.0, 2049.0]), 1.0, 1.0, 0.0)
+    whole = points(plain, np.array([2048.0, 2048.0, 4096.0]), 1.0, 1.0, 0.0)
+    # But for the one decode step that a request waits for, which knows the prompt's own length.
+    assert first[ttft] - first[TPOT] == close(whole[ttft] - whole[TPOT])

@@ -117,7 +117,9 @@ class Library:
         figures = {name: getattr(self.accelerator(origin).figures, name, None) for name, origin in derivation.taken.items()}
         for name, factor_name in derivation.scaled.items():
             if factor_name not in derivation.factors or name not in AcceleratorFigures.model_fields:
-                key, value, allowed = ("factors", factor_name, derivation.factors) if factor_name not in derivation.factors else ("scaled", name, AcceleratorFigures.model_fields)
+                key, value, allowed = (
+                    ("factors", factor_name, derivation.factors) if factor_name not in derivation.factors else ("scaled", name, AcceleratorFigures.model_fields)
+                )
                 raise InputError(f"'{value}' is not known", file=self.path("accelerators", entry.name), key=f"derivation.{key}", value=value, allowed=allowed)
             figures[name] = _scaled(base, name, derivation.factors[factor_name])
         figures |= {name: figure for name, figure in entry.figures if figure is not None}

@@ -1,8 +1,9 @@
 """Collectives on real topologies: latency and seconds per byte, by level of the network, algorithm and size of the group.
 
-A group is placed innermost first: it fills a level before it spans the next, and one that spans two pays both (a reduce-scatter inside, an all-reduce of what is left
-among the groups, an all-gather inside). Each algorithm is a line, latency + seconds per byte x bytes; the fastest line at the size at hand is taken.
-Source of the algorithms and their volumes: Thakur, Rabenseifner, Gropp, "Optimization of Collective Communication Operations in MPICH" (2005), section 4.
+A group is placed innermost first: it fills a level before it spans the next, and one that spans two pays both (a reduce-scatter inside, an all-reduce
+of what is left among the groups, an all-gather inside). Each algorithm is a line, latency + seconds per byte x bytes; the fastest line at the size at
+hand is taken. Source of the algorithms and their volumes: Thakur, Rabenseifner, Gropp, "Optimization of Collective Communication Operations in MPICH"
+(2005), section 4.
 """
 
 from __future__ import annotations
@@ -33,8 +34,8 @@ class Link:
     def usable(self, group: float) -> float:
         """Bytes per second that a group inside the level can use: only the links among its own members count.
 
-        A switch gives every member its whole bandwidth. In a full mesh of n, a group of g owns (g - 1) / (n - 1) of a member's links; in a torus, a group that fills
-        k of d axes owns k / d of them.
+        A switch gives every member its whole bandwidth. In a full mesh of n, a group of g owns (g - 1) / (n - 1) of a member's links; in a torus, a
+        group that fills k of d axes owns k / d of them.
         """
         if group <= 1 or self.topology in ("switch", "pcie", "single", "ring"):
             return self.bandwidth

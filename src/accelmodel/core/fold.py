@@ -1,8 +1,8 @@
 """Folding: an operator table becomes a few constants, once per replica.
 
-Folding is exact. GEMM rows of equal memory-to-compute ratio add up inside the fourth-power mean, since (k m)^4 + (k c)^4 has the root k (m^4 + c^4)^(1/4); a context
-row is proportional to sequences x context as a whole; collectives without latency, states and overheads are linear. What is left per point is one fourth-power mean
-per distinct ratio, and two for routed experts.
+Folding is exact. GEMM rows of equal memory-to-compute ratio add up inside the fourth-power mean, since (k m)^4 + (k c)^4 has the root k (m^4 +
+c^4)^(1/4); a context row is proportional to sequences x context as a whole; collectives without latency, states and overheads are linear. What is
+left per point is one fourth-power mean per distinct ratio, and two for routed experts.
 """
 
 from __future__ import annotations
@@ -25,8 +25,9 @@ _LINKS = 4  # collectives whose algorithms differ in latency
 
 CONSTANTS = np.dtype(
     [
-        # GEMM groups in a decode step, per sequence of a micro-batch, and in a prefill, per token. `of_group` groups pass the tokens of one attention group, `of_all`
-        # those of all; in a prefill, `prefill_all` groups pass every token and the others one a pass, whose seconds are `prefill_sampled_s`.
+        # GEMM groups in a decode step, per sequence of a micro-batch, and in a prefill, per token. `of_group` groups pass the tokens of one attention
+        # group, `of_all` those of all; in a prefill, `prefill_all` groups pass every token and the others one a pass, whose seconds are
+        # `prefill_sampled_s`.
         ("gemms", "i8"),
         ("step_memory_s", "f8", (_GEMMS,)),
         ("step_compute_s", "f8", (_GEMMS,)),
@@ -42,7 +43,8 @@ CONSTANTS = np.dtype(
         ("group_compute_sum_s", "f8"),
         ("all_compute_sum_s", "f8"),
         ("floor_sum_s", "f8"),
-        # Routed experts: seconds of reading all, per token and of the floor; log2 of the chance that a token misses a given expert; tokens per sequence in a step.
+        # Routed experts: seconds of reading all, per token and of the floor; log2 of the chance that a token misses a given expert; tokens per
+        # sequence in a step.
         ("expert_groups", "i8"),
         ("expert_memory_s", "f8", (_EXPERTS,)),
         ("expert_compute_s", "f8", (_EXPERTS,)),
@@ -51,7 +53,8 @@ CONSTANTS = np.dtype(
         ("expert_step_tokens", "f8", (_EXPERTS,)),
         ("expert_repeats", "f8", (_EXPERTS,)),
         ("expert_skew", "f8"),
-        # Context: seconds per (sequence x context token) without bound, and per bound; per sequence of an attention group (states), of the replica (host, links); fixed.
+        # Context: seconds per (sequence x context token) without bound, and per bound; per sequence of an attention group (states), of the replica
+        # (host, links); fixed.
         ("caps", "i8"),
         ("cap_tokens", "f8", (_CAPS,)),
         ("context_s", "f8"),

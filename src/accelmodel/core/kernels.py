@@ -1,7 +1,8 @@
 """Kernels of the step model: what a block of points costs in seconds, from the folded constants of a replica.
 
-Each takes rows of a block (n,) and adds to or fills an output row (n,); loops are short, branch-free and over one block, so that they vectorise and stay in
-the first-level cache. Rows are contiguous: a block's arrays are never sliced along the points (a last block that is not full computes its idle places too). `c` is one record of `accelmodel.core.fold.CONSTANTS`.
+Each takes rows of a block (n,) and adds to or fills an output row (n,); loops are short, branch-free and over one block, so that they vectorise and
+stay in the first-level cache. Rows are contiguous: a block's arrays are never sliced along the points (a last block that is not full computes its
+idle places too). `c` is one record of `accelmodel.core.fold.CONSTANTS`.
 """
 
 from __future__ import annotations
@@ -140,8 +141,9 @@ def context_cost(caps: int, cap_tokens: Array, per_token: float, per_capped: Arr
 def pairs_cost(caps: int, cap_tokens: Array, per_pair: float, per_capped: Array, square: float, fresh: Array, cached: Array, out: Array) -> None:
     """Cost of every (query, key) pair of a prefill of `fresh` tokens behind `cached` ones.
 
-    Without bound a prompt has fresh x cached pairs and, causally, fresh^2 / 2 of its own; `square` is 1, or 2 where software computes the whole square of its own.
-    With a bound w, query i sees min(cached + i, w) keys: with m = min(max(w - cached, 0), fresh) queries below the bound, m x cached + m^2 / 2 + (fresh - m) x w.
+    Without bound a prompt has fresh x cached pairs and, causally, fresh^2 / 2 of its own; `square` is 1, or 2 where software computes the whole
+    square of its own. With a bound w, query i sees min(cached + i, w) keys: with m = min(max(w - cached, 0), fresh) queries below the bound, m x
+    cached + m^2 / 2 + (fresh - m) x w.
     """
     half = 0.5 * square
     for i in range(out.shape[0]):

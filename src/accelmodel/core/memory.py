@@ -34,8 +34,8 @@ class Memory:
 def memory_of(replica: Replica, table: Table) -> Memory:
     """Memory of one rank of the fullest pipeline stage.
 
-    pool = usable share of HBM - weights - activations of a full prefill pass - runtime reserve - captured or compiled graphs. A stage holds its layers; the first also
-    the embedding, the last the LM head, of which the larger counts.
+    pool = usable share of HBM - weights - activations of a full prefill pass - runtime reserve - captured or compiled graphs.
+    A stage holds its layers; the first also the embedding, the last the LM head, of which the larger counts.
     """
     parts, ranks, p = replica.parallelism, replica.accelerator.ranks, replica.parameters
     is_head = np.char.endswith(table["kind"], "lm_head")

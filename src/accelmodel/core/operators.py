@@ -7,10 +7,11 @@ A row holds what is linear in tokens, sequences and context, per rank and layer,
     row     = layers x repeats x [ (memory^4 + compute^4)^(1/4) + link(tokens) + overhead ]
     link    = the least of three algorithms' latency + seconds per token x tokens
 
-Sequences are those of one pipeline stage's micro-batch times `share` (the part that one rank sees); tokens are sequences x `step_tokens` in a decode step (more than
-one where drafted tokens are verified) and prompt tokens in a prefill. `repeats` counts the passes of a draft in one step. `distinct` is the expected share of this
-rank's experts that a step reads, and one for every other row. The fourth-power mean joins memory and compute smoothly; with efficiencies beside it, it predicts measured steps better than
-their maximum. A row is memory- or compute-limited by operators, not by the step as a whole.
+Sequences are those of one pipeline stage's micro-batch times `share` (the part that one rank sees); tokens are sequences x `step_tokens` in a decode
+step (more than one where drafted tokens are verified) and prompt tokens in a prefill. `repeats` counts the passes of a draft in one step. `distinct`
+is the expected share of this rank's experts that a step reads, and one for every other row. The fourth-power mean joins memory and compute smoothly;
+with efficiencies beside it, it predicts measured steps better than their maximum. A row is memory- or compute-limited by operators, not by the step
+as a whole.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -34,9 +36,10 @@ FLOP_PER_WEIGHT = 2.0  # a multiplication and an addition
 class Row:
     """One row of the table; quantities are per rank and per layer.
 
-    `stored_bytes` and `stored_state_bytes` are what a sequence keeps per context token (up to `stored_cap` tokens) and as a whole; a prefill multiplies queries with
-    `prefill_pair_flop` per (query, key) pair. `sampled` rows see only the tokens that are sampled from: all in a decode step, one per pass in a prefill.
-    `link` rows hold latency in s and seconds per token for each algorithm; `prefill_link` where a prefill sends something else.
+    `stored_bytes` and `stored_state_bytes` are what a sequence keeps per context token (up to `stored_cap` tokens) and as a whole; a prefill
+    multiplies queries with `prefill_pair_flop` per (query, key) pair. `sampled` rows see only the tokens that are sampled from: all in a decode step,
+    one per pass in a prefill. `link` rows hold latency in s and seconds per token for each algorithm; `prefill_link` where a prefill sends something
+    else.
     """
 
     kind: str
@@ -120,7 +123,7 @@ class _Builder:
             compute_peak=peak,
         )
 
-    def context(self, kind: str, layers: float, **quantities: float) -> Row:
+    def context(self, kind: str, layers: float, **quantities: Any) -> Row:
         """A row that reads the KV cache or a recurrent state."""
         return Row(
             kind,
@@ -173,7 +176,9 @@ class _Builder:
         yield self.gemm("output", layers, heads * part.v_head_dim * self.hidden, dtype, self.share)
 
     def mla(self, part: Mla, layers: float) -> Iterator[Row]:
-        """Multi-head latent attention (arXiv:2405.04434): absorbed in decode (every head attends to the latent), expanded in prefill. Each rank holds the whole latent."""
+        """Multi-head latent attention (arXiv:2405.04434): absorbed in decode (every head attends to the latent), expanded in prefill. Each rank holds
+        the whole latent.
+        """
         dtype = self.replica.weight_dtype("attention")
         heads = self.heads(part.heads)
         query_width = heads * (part.qk_nope_head_dim + part.qk_rope_head_dim)

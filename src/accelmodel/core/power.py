@@ -9,8 +9,8 @@ from accelmodel.errors import InputError
 def capped_clock_fraction(replica: Replica) -> float:
     """Share of the full clock at which the accelerator's largest draw is its power cap.
 
-    Above the running engine's floor p0 the draw goes with clock x voltage^2, and the voltage with the clock: (cap - p0) / (TDP - p0) = f^3. InputError for a cap at or
-    below the floor.
+    Above the running engine's floor p0 the draw goes with clock x voltage^2, and the voltage with the clock: (cap - p0) / (TDP - p0) = f^3.
+    InputError for a cap at or below the floor.
     """
     cap_w = replica.serving.power_cap_w
     tdp_w = replica.accelerator.need("tdp").si

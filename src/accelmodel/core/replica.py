@@ -59,9 +59,9 @@ class Precision:
 class Parallelism:
     """How a model is cut.
 
-    `tensor` counts tensor-parallel ranks (logical cores where an accelerator shows several), `pipeline` the stages of layers, `attention_data` the groups of ranks
-    that attend to different requests, `context` the ranks among which one request's tokens and KV cache are dealt out, `expert` the groups that share out the
-    routed experts of a stage.
+    `tensor` counts tensor-parallel ranks (logical cores where an accelerator shows several), `pipeline` the stages of layers, `attention_data` the
+    groups of ranks that attend to different requests, `context` the ranks among which one request's tokens and KV cache are dealt out, `expert` the
+    groups that share out the routed experts of a stage.
     """
 
     tensor: int
@@ -325,4 +325,3 @@ class Replica:
     def peak(self, dtype: ComputeDtype) -> Figure:
         """The vendor's dense peak of one accelerator."""
         return self.accelerator.need(f"peak_{dtype}")
-

@@ -28,8 +28,7 @@ def ratio(numerator: Values, denominator: Values) -> Values:
     return quotient
 
 
-def check_range(key: str, value: Values, *, at_least: float = -math.inf, above: float = -math.inf, at_most: float = math.inf,
-                below: float = math.inf) -> None:
+def check_range(key: str, value: Values, *, at_least: float = -math.inf, above: float = -math.inf, at_most: float = math.inf, below: float = math.inf) -> None:
     """Demand that every value is finite and within the bounds; InputError with key and value otherwise."""
     values = np.asarray(value, float)
     if not np.all(np.isfinite(values) & (values >= at_least) & (values > above) & (values <= at_most) & (values < below)):

@@ -47,9 +47,7 @@ def cost_per_mtok_usd(cost_usd_per_h: Values, tokens_per_s: Values) -> Values:
     return ratio(cost_usd_per_h, tokens_per_s * _MTOK_PER_H)
 
 
-def _weights(
-    convention: Convention, rates: TokenRates, busy: BusyShares | None, prices: TokenPrices | None
-) -> tuple[Values, Values, Values]:
+def _weights(convention: Convention, rates: TokenRates, busy: BusyShares | None, prices: TokenPrices | None) -> tuple[Values, Values, Values]:
     """Weights of the streams, uncached input first."""
     if convention == "device-time":
         if busy is None:

@@ -1,7 +1,7 @@
 """The arithmetic of cost and margin for one point, in scalar form: what a compiled grid runs, point by point.
 
-Plain functions of floats, without NumPy, so that a study can compile them beside the engine. They say what `attribution.attribute` (by device time) and `margin` say
-for arrays; tests hold the two equal.
+Plain functions of floats, without NumPy, so that a study can compile them beside the engine. They say what `attribution.attribute` (by device time)
+and `margin` say for arrays; tests hold the two equal.
 """
 
 from __future__ import annotations

@@ -117,9 +117,7 @@ def capital_recovery_factor(cost_of_capital_fraction: Values, life_years: Values
     return factor
 
 
-def annuity_usd_per_year(
-    capital_usd: Values, cost_of_capital_fraction: Values, life_years: Values, residual_fraction: Values = 0.0
-) -> Values:
+def annuity_usd_per_year(capital_usd: Values, cost_of_capital_fraction: Values, life_years: Values, residual_fraction: Values = 0.0) -> Values:
     """Equal yearly payment that recovers a capital less its residual value at the end of life.
 
     P [(1 - s) CRF(r, n) + s r], the residual s P being credited by its sinking-fund annuity s P (CRF - r).
@@ -143,9 +141,7 @@ def capital_per_accelerator(terms: OwnershipTerms, purchase_usd: Values, it_powe
     )
 
 
-def cost_of_ownership(
-    terms: OwnershipTerms, capital: Capital, *, power_w: Values, pue: Values, tariff_usd_per_kwh: Values
-) -> OwnershipCost:
+def cost_of_ownership(terms: OwnershipTerms, capital: Capital, *, power_w: Values, pue: Values, tariff_usd_per_kwh: Values) -> OwnershipCost:
     """USD per accelerator-hour powered.
 
     [P_server A(r, n_server, s) + P_network CRF(r, n_network) + P_facility CRF(r, n_facility) + P_spares A(r, n_server, s)

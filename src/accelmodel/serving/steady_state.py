@@ -1,8 +1,8 @@
 """Steady state in closed form: a closed loop of `concurrency` clients on continuous batching with chunked prefill, or waves of a static batch.
 
-Time is conserved: a replica's second goes to decode steps or to prefill, and every prefill is charged once, at its marginal cost in a full chunk. With N clients of
-which b run (the KV pool, or the compiled batch, admits no more; a step has at least one), decode step D(b) yielding E tokens, marginal prefill P, lone-prompt
-prefill L, O output tokens of which the first comes from the prefill:
+Time is conserved: a replica's second goes to decode steps or to prefill, and every prefill is charged once, at its marginal cost in a full chunk.
+With N clients of which b run (the KV pool, or the compiled batch, admits no more; a step has at least one), decode step D(b) yielding E tokens,
+marginal prefill P, lone-prompt prefill L, O output tokens of which the first comes from the prefill:
 
     stall = prefill_stall_fraction P (b - 1)                      the prefills of the others during one lifetime
     wait  = min(burst_fraction P (b - 1), 0.9 stall)              of which a burst's requests spend a share queueing before they are admitted
@@ -11,9 +11,9 @@ prefill L, O output tokens of which the first comes from the prefill:
     X     = b / [first + (O - 1) TPOT]                            requests per second, Little's law; a pipeline of p stages runs p micro-batches of b / p
     TTFT  = first + N / X - b / X                                 beyond the pool requests wait: concurrency above capacity raises TTFT, not TPOT
 
-A static engine prefills its whole batch, then decodes it: TPOT = D / E, and the first token waits for the batch's other prefills (half of them on average where
-prompts run one by one). Where O is below 2, what of the stall has no step to fall on is waited for. `serial_prefill` engines pay the lone prompt's time for every
-prefill (each attention group prefills one prompt in that time). Compiled shapes execute in full.
+A static engine prefills its whole batch, then decodes it: TPOT = D / E, and the first token waits for the batch's other prefills (half of them on
+average where prompts run one by one). Where O is below 2, what of the stall has no step to fall on is waited for. `serial_prefill` engines pay the
+lone prompt's time for every prefill (each attention group prefills one prompt in that time). Compiled shapes execute in full.
 """
 
 from __future__ import annotations
@@ -126,7 +126,13 @@ def _apply_shapes(c: Any, f: Array, n: int) -> None:
 @jit
 def _decode_step(c: Any, f: Array, bits: Integers, n: int) -> None:
     """Seconds of one decode step of a micro-batch through all stages, and its parts by what they wait for."""
-    micro, grouped, step, tokens, distinct = f[_MICRO : _MICRO + n], f[_GROUPED : _GROUPED + n], f[_STEP : _STEP + n], f[_TOKENS : _TOKENS + n], f[_DISTINCT : _DISTINCT + n]
+    micro, grouped, step, tokens, distinct = (
+        f[_MICRO : _MICRO + n],
+        f[_GROUPED : _GROUPED + n],
+        f[_STEP : _STEP + n],
+        f[_TOKENS : _TOKENS + n],
+        f[_DISTINCT : _DISTINCT + n],
+    )
     context_cost(c["caps"], c["cap_tokens"], c["context_s"], c["cap_context_s"], f[_CONTEXT : _CONTEXT + n], f[_KV : _KV + n])
     overhead, state, per_sequence, per_link = c["overhead_s"], c["state_s"], c["sequence_s"], c["link_s"]
     memory_sum, all_sum, group_sum, floor_sum, weights = (
@@ -147,7 +153,12 @@ def _decode_step(c: Any, f: Array, bits: Integers, n: int) -> None:
     add_gemms(c["gemms"], c["step_memory_s"], c["step_compute_s"], c["step_floor_s"], c["of_group"], grouped, step)
     for g in range(c["expert_groups"]):
         repeats, per_step = c["expert_repeats"][g], c["expert_step_tokens"][g]
-        memory, compute, floor, ideal = repeats * c["expert_memory_s"][g], repeats * c["expert_compute_s"][g], repeats * c["expert_floor_s"][g], repeats * c["ideal_expert_s"][g]
+        memory, compute, floor, ideal = (
+            repeats * c["expert_memory_s"][g],
+            repeats * c["expert_compute_s"][g],
+            repeats * c["expert_floor_s"][g],
+            repeats * c["ideal_expert_s"][g],
+        )
         for i in range(n):
             f[_TOKENS + i] = f[_MICRO + i] * per_step
         distinct_experts(tokens, c["expert_log2_miss"][g], c["expert_skew"], distinct, bits)
@@ -254,7 +265,9 @@ def _draw(c: Any, f: Array, n: int) -> None:
 
 @jit
 def _name_bound(c: Any, f: Array, n: int) -> None:
-    """Index into BINDINGS of the largest part of a request's time; capacity where requests wait. Reads of weights, KV and states are memory, prefill is compute."""
+    """Index into BINDINGS of the largest part of a request's time; capacity where requests wait. Reads of weights, KV and states are memory, prefill is
+    compute.
+    """
     per_yield, stages, fixed, per_sequence = 1.0 / c["tokens_per_step"], c["stages"], c["overhead_s"], c["sequence_s"]
     for i in range(n):
         steps = f[_OSL + i] * per_yield / f[_MICRO + i]
@@ -299,6 +312,10 @@ def closed_loop_block(c: Any, f: Array, bits: Integers, n: int, with_power: int,
     _blank_misfits(f, n)
 
 
+_ONE = np.ones(1, dtype=np.int64)
+_STILL = np.zeros((len(INPUTS), 1), dtype=np.int64)
+
+
 @dataclass(frozen=True)
 class Grid:
     """Loads to be broadcast lazily: four flat arrays in the order of INPUTS, the common shape, and each array's strides in elements (0 where broadcast)."""
@@ -310,7 +327,12 @@ class Grid:
     @property
     def size(self) -> int:
         """Number of points."""
-        return int(np.prod(self.shape))
+        return math.prod(self.shape.tolist())
+
+    @classmethod
+    def point(cls, *values: float) -> Grid:
+        """The grid of one point."""
+        return cls(tuple(np.array([value], dtype=np.float64) for value in values), _ONE, _STILL)  # type: ignore[arg-type]
 
     @classmethod
     def of(cls, *arrays: Array) -> Grid:
@@ -380,8 +402,8 @@ def in_threads(work: Any, size: int, threads: int) -> None:
 def closed_loop(constants: Constants, grid: Grid, threads: int = 2) -> Array:
     """Operating points of a closed loop: shape (len(OUTPUTS), grid.size), float64, rows as in OUTPUTS, in SI.
 
-    Inputs are positive and finite (checked where they enter). A point that does not fit has NaN everywhere but in `fits` (0), `kv_capacity_tokens` and `binding`
-    (capacity). Results do not depend on `threads`.
+    Inputs are positive and finite (checked where they enter). A point that does not fit has NaN everywhere but in `fits` (0), `kv_capacity_tokens`
+    and `binding` (capacity). Results do not depend on `threads`.
     """
     out = np.empty((len(OUTPUTS), grid.size))
     in_threads(lambda begin, end: _closed_loop(constants, *grid.values, grid.shape, grid.strides, out, begin, end), grid.size, threads)

@@ -35,7 +35,10 @@ def of_replica(replica: Replica) -> Iterator[Assumption]:
         yield Assumption(0, "model", f"'{replica.model.name}' is an estimate in every figure: {replica.model.note or 'its architecture is not published'}")
     if replica.is_extrapolated:
         yield Assumption(
-            1, "extrapolated", f"nothing measured on '{replica.accelerator.name}' was used: efficiencies are carried over from other accelerators", replica.calibration.name
+            1,
+            "extrapolated",
+            f"nothing measured on '{replica.accelerator.name}' was used: efficiencies are carried over from other accelerators",
+            replica.calibration.name,
         )
     if replica.accelerator.derivation is not None:
         derivation = replica.accelerator.derivation
@@ -44,13 +47,9 @@ def of_replica(replica: Replica) -> Iterator[Assumption]:
         yield Assumption(1, "derived profile", f"'{replica.accelerator.name}' is '{derivation.base}' with {factors}", ", ".join(sorted(filter(None, sources))))
     spread = replica.spread
     if spread is not None:
-        yield Assumption(
-            4,
-            "accuracy",
-            f"{replica.model.name} on {replica.accelerator.name}: 90 % of measurements lie within x/ {spread.time_to_first_token.si:g} of TTFT, x/ {spread.time_per_output_token.si:g} of TPOT, "
-            f"x/ {spread.throughput.si:g} of throughput",
-            replica.calibration.name,
-        )
+        ttft, tpot, throughput = (figure.si for figure in (spread.time_to_first_token, spread.time_per_output_token, spread.throughput))
+        text = f"90 % of measurements lie within x/ {ttft:g} of TTFT, x/ {tpot:g} of TPOT, x/ {throughput:g} of throughput"
+        yield Assumption(4, "accuracy", f"{replica.model.name} on {replica.accelerator.name}: {text}", replica.calibration.name)
 
 
 def of_money(replica: Replica, terms: Money) -> Iterator[Assumption]:
@@ -60,7 +59,12 @@ def of_money(replica: Replica, terms: Money) -> Iterator[Assumption]:
     yield Assumption(3, "occupancy", f"the replica carries its load in {terms.occupancy:.0%} of the hours; {given}", occupancy.source)
     if terms.books == "tenant" and terms.hour is not None:
         hour = terms.hour
-        yield Assumption(3, "offer", f"hardware is rented at {hour.price:,g} {hour.unit} a {'system' if hour.system else 'accelerator'} ({hour.id}, {hour.date})", hour.source)
+        yield Assumption(
+            3,
+            "offer",
+            f"hardware is rented at {hour.price:,g} {hour.unit} a {'system' if hour.system else 'accelerator'} ({hour.id}, {hour.date})",
+            hour.source,
+        )
     elif (missing := _no_cost(replica, terms)) is not None:
         yield Assumption(0, "cost", f"cost and margin are left out: {missing}")
     else:
@@ -71,12 +75,8 @@ def of_money(replica: Replica, terms: Money) -> Iterator[Assumption]:
     if terms.token is not None:
         prices = terms.token.tier(terms.tier)
         cached = "" if prices.cached_input_usd_per_mtok is None else f", cached {prices.cached_input_usd_per_mtok:g}"
-        yield Assumption(
-            4,
-            "price",
-            f"tokens sell at {prices.input_usd_per_mtok:g} (input{cached}) and {prices.output_usd_per_mtok:g} (output) USD/Mtok ({terms.token.id}, {terms.token.date})",
-            terms.token.source,
-        )
+        text = f"tokens sell at {prices.input_usd_per_mtok:g} (input{cached}) and {prices.output_usd_per_mtok:g} (output) USD/Mtok"
+        yield Assumption(4, "price", f"{text} ({terms.token.id}, {terms.token.date})", terms.token.source)
 
 
 def _no_cost(replica: Replica, terms: Money) -> str | None:

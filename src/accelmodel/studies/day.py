@@ -25,7 +25,9 @@ def study(context: Context, asked: Day) -> StudyResult:
 
     gpus = need("gpus_per_node")
     cost = float(need("nodes_mean") * _HOURS * replica_cost_usd_per_h(int(gpus), int(gpus), gpus * need("gpu_hour")))
-    rates = TokenRates(*(tokens / SECONDS_PER_DAY for tokens in (need("input_tokens") - need("cached_input_tokens"), need("cached_input_tokens"), need("output_tokens"))))
+    rates = TokenRates(
+        *(tokens / SECONDS_PER_DAY for tokens in (need("input_tokens") - need("cached_input_tokens"), need("cached_input_tokens"), need("output_tokens")))
+    )
     prices = TokenPrices(need("price_input"), need("price_cached_input"), need("price_output"))
     revenue = float(token_revenue_usd_per_h(rates, prices)) * _HOURS
     published_revenue = need("revenue")

@@ -18,7 +18,17 @@ from accelmodel.studies.scenario import Fleet
 from accelmodel.units import HOURS_PER_YEAR
 
 _SHOWN = [
-    *("case", "fleet_accelerators", "systems", "replicas", "peak_fp8_eflop_per_s", "it_power_mw", "it_power_of_phase_fraction", "facility_power_mw", "facility_power_of_site_fraction"),
+    *(
+        "case",
+        "fleet_accelerators",
+        "systems",
+        "replicas",
+        "peak_fp8_eflop_per_s",
+        "it_power_mw",
+        "it_power_of_phase_fraction",
+        "facility_power_mw",
+        "facility_power_of_site_fraction",
+    ),
     *("capital_usd", "annual_cost_usd", "tokens_per_day", "cost_usd_per_mtok", "annual_revenue_usd", "revenue_of_segment_fraction", "margin_fraction"),
 ]
 _QUARTERS = 4
@@ -39,22 +49,13 @@ def study(context: Context, asked: Fleet) -> StudyResult:
     names = dict.fromkeys(name for row in rows for name in row)
     columns = {name: [row.get(name) for row in rows] for name in names}
     summary: dict[str, Any] = {"fleets": rows}
-    notes += [_in_words(row) for row in rows]
     if reference is not None and rows:
         summary["reproduced"] = _reproduced(rows[0], reference)
-        used = {one["source"] for one in summary["reproduced"]} | {reference.figures["aws_revenue_q3_2025"].source if "aws_revenue_q3_2025" in reference.figures else None}
+        used = {one["source"] for one in summary["reproduced"]} | {
+            reference.figures["aws_revenue_q3_2025"].source if "aws_revenue_q3_2025" in reference.figures else None
+        }
         context.rest_on([], {source for source in used if source})
     return StudyResult("fleet", table(columns), summary, notes, [name for name in _SHOWN if name in columns])
-
-
-def _in_words(row: dict[str, Any]) -> str:
-    """A fleet in one sentence."""
-    peak = row["peak_fp8_eflop_per_s"]
-    text = (
-        f"{row['case']}: {row['fleet_accelerators']:,} accelerators are {row['systems']:,} systems, {'' if peak is None else f'{peak:,.0f} EFLOP/s of dense FP8, '}"
-        f"{row['it_power_mw']:,.0f} MW of IT load and {row['facility_power_mw']:,.0f} MW at the meter; they carry {row['tokens_per_day']:.3g} tokens a day"
-    )
-    return text + (f" and sell them for {row['annual_revenue_usd'] / 1e9:,.1f} B USD a year" if "annual_revenue_usd" in row else "")
 
 
 def _row(context: Context, cell: Cell, point: Point, count: int, reference: Reference | None) -> dict[str, Any]:
@@ -137,7 +138,12 @@ def _revenue(cell: Cell, goodput: TokenRates, carried: FleetCapacity, reference:
 
 def _reproduced(row: dict[str, Any], reference: Reference) -> list[dict[str, Any]]:
     """Computed against published, for the figures that a reference holds of its number of accelerators."""
-    pairs = (("systems", "ultraservers", 1.0), ("peak_fp8_eflop_per_s", "compute_fp8", 1e18), ("it_power_mw", "it_power", 1e6), ("facility_power_mw", "facility_power", 1e6))
+    pairs = (
+        ("systems", "ultraservers", 1.0),
+        ("peak_fp8_eflop_per_s", "compute_fp8", 1e18),
+        ("it_power_mw", "it_power", 1e6),
+        ("facility_power_mw", "facility_power", 1e6),
+    )
     if row["fleet_accelerators"] != reference.need("chips_at_activation").si:
         return []
     found = []

@@ -22,7 +22,8 @@ _SHOWN = (
 def study(context: Context, asked: Points) -> StudyResult:
     """Evaluate the grid; loads that differ only in numbers run through the kernel as one array."""
     wanted = check_columns(asked.columns or None)
-    tables, notes = [], []
+    tables: list[pa.Table] = []
+    notes: list[str] = []
     for case in context.scenario.chosen(asked.cases):
         groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
         for values in context.scenario.grid():
@@ -31,9 +32,9 @@ def study(context: Context, asked: Points) -> StudyResult:
             cell = context.cell(case, {**_without_replaced(context.scenario.situation(case), loads[0]), **dict(fixed)})
             columns = context.points(cell, [{key: one[key] for key in LOAD_KEYS if key in one} for one in loads])
             found = table({**labels(cell, len(loads)), **columns})
-            missing = len(loads) - int(columns["fits"].true_count)
-            if missing:
-                notes.append(misfit(cell, missing, len(loads), bool(columns["concurrency"].null_count)))
+            misfits = len(loads) - int(columns["fits"].true_count)
+            if misfits:
+                notes.append(misfit(cell, misfits, len(loads), bool(columns["concurrency"].null_count)))
             tables.append(found)
     whole = pa.concat_tables(tables, promote_options="permissive").unify_dictionaries()
     summary = _summary(whole)

@@ -27,7 +27,7 @@ _MADE = (
     "revenue_usd_per_h",
     "margin_fraction",
 )
-_MONEY = _MADE[1:]
+_MONEY, _SPLIT, _SOLD = _MADE[1:], _MADE[2:5], _MADE[6:]
 PLACE = {**{name: ENGINE_PLACE[name] for name in (*INPUTS, *OUTPUTS)}, **{name: (ROWS + row) * BLOCK for row, name in enumerate(_MADE)}}
 
 _USER, _COST, _COST_INPUT, _COST_CACHED, _COST_OUTPUT, _COST_ALL, _REVENUE, _MARGIN = (PLACE[name] for name in _MADE)
@@ -62,31 +62,27 @@ class Wanted:
     places: Integers
     scale: Array
     offset: Array
-    needs_power: bool
-    needs_binding: bool
-    needs_money: bool
+    needs: Integers
 
 
 def wanted(columns: Mapping[str, tuple[str, float, float]], cost_needs_power: bool) -> Wanted:
     """What to write for columns given as name -> (row, offset, scale)."""
     rows = {row for row, _, _ in columns.values()}
     needs_money = not rows.isdisjoint(_MONEY)
+    needs_power = not rows.isdisjoint(("power_w", "energy_j_per_output_token")) or (needs_money and cost_needs_power)
     return Wanted(
         tuple(columns),
         np.array([PLACE[row] for row, _, _ in columns.values()], dtype=np.int64),
         np.array([scale for _, _, scale in columns.values()]),
         np.array([offset for _, offset, _ in columns.values()]),
-        needs_power=not rows.isdisjoint(("power_w", "energy_j_per_output_token")) or (needs_money and cost_needs_power),
-        needs_binding="binding" in rows,
-        needs_money=needs_money,
+        np.array([needs_power, "binding" in rows, needs_money, not rows.isdisjoint(_SPLIT), not rows.isdisjoint(_SOLD)], dtype=np.int64),
     )
 
 
 @jit
-def _add_money(t: Any, f: Array, n: int) -> None:
-    """Cost of the replica and of its tokens by device time, revenue and margin."""
-    fixed, per_w, occupancy, sells_tokens, hours = t["fixed_usd_per_h"], t["usd_per_h_per_w"], t["occupancy"], t["sells_tokens"], t["hours_usd_per_h"]
-    input_price, cached_price, output_price = t["input_usd_per_mtok"], t["cached_usd_per_mtok"], t["output_usd_per_mtok"]
+def _add_cost(t: Any, f: Array, n: int) -> None:
+    """Cost of the replica, linear in its draw, and of a million tokens, input and output alike."""
+    fixed, per_w, occupancy = t["fixed_usd_per_h"], t["usd_per_h_per_w"], t["occupancy"]
     if per_w == 0.0:
         for i in range(n):
             f[_COST + i] = fixed if f[_FITS + i] == 1.0 else math.nan
@@ -94,15 +90,30 @@ def _add_money(t: Any, f: Array, n: int) -> None:
         for i in range(n):
             f[_COST + i] = fixed + per_w * f[_POWER + i]
     for i in range(n):
-        cost, hit = f[_COST + i], f[_HIT + i]
-        uncached, cached, output = occupancy * f[_IN + i] * (1.0 - hit), occupancy * f[_IN + i] * hit, occupancy * f[_OUT + i]
-        f[_COST_INPUT + i] = _cost_usd_per_mtok(cost * (f[_PREFILL + i] - f[_CACHED + i]), uncached)
-        f[_COST_CACHED + i] = _cost_usd_per_mtok(cost * f[_CACHED + i], cached)
-        f[_COST_OUTPUT + i] = _cost_usd_per_mtok(cost * (1.0 - f[_PREFILL + i]), output)
-        f[_COST_ALL + i] = _cost_usd_per_mtok(cost, uncached + cached + output)
-        revenue = _revenue_usd_per_h(uncached, cached, output, input_price, cached_price, output_price) if sells_tokens == 1 else hours
+        f[_COST_ALL + i] = _cost_usd_per_mtok(f[_COST + i], occupancy * (f[_IN + i] + f[_OUT + i]))
+
+
+@jit
+def _add_split(occupancy: float, f: Array, n: int) -> None:
+    """Cost by device time: each stream bears the share of the replica's time that it keeps it busy."""
+    for i in range(n):
+        cost, hit, uncached_share = f[_COST + i], f[_HIT + i], f[_PREFILL + i] - f[_CACHED + i]
+        f[_COST_INPUT + i] = _cost_usd_per_mtok(cost * uncached_share, occupancy * f[_IN + i] * (1.0 - hit))
+        f[_COST_CACHED + i] = _cost_usd_per_mtok(cost * f[_CACHED + i], occupancy * f[_IN + i] * hit)
+        f[_COST_OUTPUT + i] = _cost_usd_per_mtok(cost * (1.0 - f[_PREFILL + i]), occupancy * f[_OUT + i])
+
+
+@jit
+def _add_margin(t: Any, f: Array, n: int) -> None:
+    """Revenue of tokens, or of hours, and the margin of it."""
+    occupancy, sells_tokens, hours = t["occupancy"], t["sells_tokens"], t["hours_usd_per_h"]
+    input_price, cached_price, output_price = t["input_usd_per_mtok"], t["cached_usd_per_mtok"], t["output_usd_per_mtok"]
+    for i in range(n):
+        inputs, hit = occupancy * f[_IN + i], f[_HIT + i]
+        tokens = _revenue_usd_per_h(inputs * (1.0 - hit), inputs * hit, occupancy * f[_OUT + i], input_price, cached_price, output_price)
+        revenue = tokens if sells_tokens == 1 else hours
         f[_REVENUE + i] = revenue
-        f[_MARGIN + i] = _margin_fraction(revenue, cost)
+        f[_MARGIN + i] = _margin_fraction(revenue, f[_COST + i])
 
 
 @jit
@@ -136,7 +147,11 @@ def _run(
         broadcast(prefix_hit_fraction, shape, strides[3], start, n, f[_INPUT_ROWS[3] : _INPUT_ROWS[3] + n])
         closed_loop_block(c, f, bits, n, needs[0], needs[1])
         if needs[2] == 1:
-            _add_money(t, f, n)
+            _add_cost(t, f, n)
+        if needs[3] == 1:
+            _add_split(t["occupancy"], f, n)
+        if needs[4] == 1:
+            _add_margin(t, f, n)
         for i in range(n):
             f[_USER + i] = 1.0 / f[_TPOT + i]
             missing += 1 if f[_FITS + i] == 0.0 else 0
@@ -149,14 +164,14 @@ def _run(
 
 def run(constants: Constants, terms: Constants, grid: Grid, columns: Wanted, threads: int) -> tuple[Array, int]:
     """Wanted columns of a grid, shape (columns, grid.size), and how many points do not fit."""
-    out = np.empty((len(columns.names), grid.size))
-    needs = np.array([columns.needs_power, columns.needs_binding, columns.needs_money], dtype=np.int64)
-    counts: list[Integers] = []
+    size = grid.size
+    out, counts = np.empty((len(columns.names), size)), []
 
     def work(begin: int, end: int) -> None:
         misfits = np.zeros(1, dtype=np.int64)
-        _run(constants, terms, *grid.values, grid.shape, grid.strides, columns.places, columns.scale, columns.offset, needs, out, misfits, begin, end)
-        counts.append(misfits)
+        given = (*grid.values, grid.shape, grid.strides, columns.places, columns.scale, columns.offset, columns.needs)
+        _run(constants, terms, *given, out, misfits, begin, end)
+        counts.append(int(misfits[0]))
 
-    in_threads(work, grid.size, threads)
-    return out, int(sum(count[0] for count in counts))
+    in_threads(work, size, threads)
+    return out, sum(counts)

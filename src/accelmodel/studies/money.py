@@ -40,8 +40,8 @@ def library(*folders: str) -> Library:
 class Money:
     """Whose books, at what prices: what cost and margin of a replica rest on.
 
-    On the cloud's books hardware costs what owning it costs, and hours or tokens are sold; on a tenant's, hours are rented and tokens are sold. `occupancy` is the
-    share of the hours in which the replica carries its load; the other hours cost the same, less energy, and earn nothing.
+    On the cloud's books hardware costs what owning it costs, and hours or tokens are sold; on a tenant's, hours are rented and tokens are sold.
+    `occupancy` is the share of the hours in which the replica carries its load; the other hours cost the same, less energy, and earn nothing.
     """
 
     catalog: Library

@@ -63,8 +63,8 @@ def replica(
 ) -> Replica:
     """A replica from names, paths (of a profile or a Hugging Face config.json) or catalogue objects.
 
-    `accelerators` defaults to the whole system, `tensor_parallel` to what makes the ranks come out, `engine` to the calibration's default; the rest is described at
-    `accelmodel.core.replica`: Parallelism, Precision, Serving. InputError says what cannot be combined, and why.
+    `accelerators` defaults to the whole system, `tensor_parallel` to what makes the ranks come out, `engine` to the calibration's default; the rest
+    is described at `accelmodel.core.replica`: Parallelism, Precision, Serving. InputError says what cannot be combined, and why.
     """
     lib = catalog or library()
     the_system = lib.system(system) if isinstance(system, str) else system
@@ -148,9 +148,10 @@ def evaluate(
 ) -> Any:
     """Operating points of a replica: scalars give one `Point`, arrays broadcast to a `pyarrow.Table`.
 
-    The load is `concurrency` (clients of a closed loop), or `requests_per_s`, or, where neither is given, the largest concurrency within the latency targets
-    `ttft_s` and `tpot_s` (means, in seconds). `columns` picks and orders; default: all. Costs follow `offer`, `books`, `occupancy`, `site` and `owner`; without an
-    offer by the hour they are the cost of ownership. Raises InputError for a load that is not positive and finite, and for unknown names.
+    The load is `concurrency` (clients of a closed loop), or `requests_per_s`, or, where neither is given, the largest concurrency within the latency
+    targets `ttft_s` and `tpot_s` (means, in seconds). `columns` picks and orders; default: all. Costs follow `offer`, `books`, `occupancy`, `site`
+    and `owner`; without an offer by the hour they are the cost of ownership. Raises InputError for a load that is not positive and finite, and for
+    unknown names.
     """
     wanted = check_columns(columns)
     load = load_of(
@@ -208,6 +209,10 @@ def load_of(
     """Check a load, and solve for the concurrency where a rate or latency targets are given; InputError for what is not positive and finite."""
     from accelmodel.serving.steady_state import Grid
 
+    numbers = (input_tokens, output_tokens, concurrency, prefix_hit_fraction)
+    if requests_per_s is None and all(type(value) in (int, float) for value in numbers):
+        _check_point(replica, *numbers)
+        return Load(Grid.point(*numbers), None, scalar=True)
     given = [(key, value) for key, value in (("concurrency", concurrency), ("requests_per_s", requests_per_s)) if value is not None]
     if len(given) == 2:
         raise InputError("give concurrency or requests_per_s, not both", key="requests_per_s", value=requests_per_s)
@@ -229,6 +234,14 @@ def load_of(
     impossible = np.isnan(solved)
     flat[2] = np.where(impossible, 1.0, solved)
     return Load(Grid.of(*flat), impossible if impossible.any() else None, scalar=shape == ())
+
+
+def _check_point(replica: Replica, input_tokens: float, output_tokens: float, concurrency: float, hit: float) -> None:
+    """`_check_load` for one point of plain numbers, without the cost of arrays: only what is wrong goes the long way, which words the error."""
+    longest = input_tokens + output_tokens
+    right = input_tokens >= 1 and output_tokens >= 1 and longest <= replica.model.architecture.max_context_tokens
+    if not (right and 0 < concurrency < math.inf and 0 <= hit <= 1):
+        _check_load(replica, "concurrency", [np.asarray(value, dtype=np.float64) for value in (input_tokens, output_tokens, concurrency, hit)])
 
 
 def _numbers(key: str, value: Any) -> Array:
@@ -286,7 +299,15 @@ def check_columns(columns: Sequence[str] | None) -> tuple[str, ...] | None:
 
 _LOAD = ("input_tokens", "output_tokens", "concurrency", "prefix_hit_fraction")
 _SERVED = (
-    *("time_to_first_token_s", "time_per_output_token_s", "request_latency_s", "output_tokens_per_s", "input_tokens_per_s", "running_requests", "waiting_requests"),
+    *(
+        "time_to_first_token_s",
+        "time_per_output_token_s",
+        "request_latency_s",
+        "output_tokens_per_s",
+        "input_tokens_per_s",
+        "running_requests",
+        "waiting_requests",
+    ),
     *("kv_capacity_tokens", "fits", "binding", "power_w", "energy_j_per_output_token", "prefill_time_fraction", "cached_time_fraction"),
     *("output_tokens_per_s_per_accelerator", "output_tokens_per_s_per_user"),
 )
@@ -418,10 +439,14 @@ def point_of(replica: Replica, load: Load, terms: Money, columns: tuple[str, ...
 
     made = plan(replica, terms, columns)
     out, _ = _run(replica, load, made)
-    values: dict[str, Any] = dict(made.fixed)
-    values |= {name: None if value != value else value for name, value in zip(made.wanted.names, out[:, 0].tolist(), strict=True)}
+    values = dict.fromkeys(made.columns)
+    values.update(made.fixed)
+    values.update(zip(made.wanted.names, out[:, 0].tolist(), strict=True))
     if "fits" in values:
         values["fits"] = values["fits"] == 1.0
     if "binding" in values:
         values["binding"] = BINDINGS[int(values["binding"])]
-    return Point({name: values[name] for name in made.columns})
+    for name, value in values.items():
+        if value != value:
+            values[name] = None
+    return Point(values)

@@ -22,7 +22,9 @@ def study(context: Context, asked: PriceShock) -> StudyResult:
     price, in_house_cost = _price_and_cost(context, in_house)
     other_price, vendor_cost = _price_and_cost(context, vendor)
     if abs(price - other_price) > 1e-9 * price:
-        raise InputError(f"cases '{asked.in_house}' and '{asked.vendor}' sell the same tokens at {price:.4g} and {other_price:.4g} USD/Mtok: give both one offer and one load")
+        raise InputError(
+            f"cases '{asked.in_house}' and '{asked.vendor}' sell tokens at {price:.4g} and {other_price:.4g} USD/Mtok: give both one offer and one load"
+        )
     vendor_share = _vendor_price_fraction(context, vendor)
     rows = []
     for fraction, shock in itertools.product(asked.in_house_fraction, asked.vendor_price_shock_fraction):
@@ -64,7 +66,9 @@ def _summary(rows: list[dict[str, Any]], vendor_share: float) -> dict[str, Any]:
     """The spread of the margin over the shocks, by share in house: what the thesis is about."""
     found: dict[str, dict[str, float]] = {}
     for row in rows:
-        span = found.setdefault(f"{row['in_house_fraction']:g}", {"lowest_margin_fraction": row["margin_fraction"], "highest_margin_fraction": row["margin_fraction"]})
+        span = found.setdefault(
+            f"{row['in_house_fraction']:g}", {"lowest_margin_fraction": row["margin_fraction"], "highest_margin_fraction": row["margin_fraction"]}
+        )
         span["lowest_margin_fraction"] = min(span["lowest_margin_fraction"], row["margin_fraction"])
         span["highest_margin_fraction"] = max(span["highest_margin_fraction"], row["margin_fraction"])
     for span in found.values():

@@ -162,8 +162,12 @@ class Context:
         found = {name: figure.si for name, figure in workload.figures if figure is not None}
         for name, figure in workload.figures:
             if figure is not None and name not in situation:
-                text = f"{workload.title}: {name} {figure.value:g}" + (f" [{figure.low:g}, {figure.high:g}]" if figure.low is not None and figure.high is not None else "")
-                self.rest_on([Assumption(2 if figure.kind == "estimated" else 6, "workload", f"{text} ({figure.kind})", figure.source)], filter(None, [figure.source]))
+                text = f"{workload.title}: {name} {figure.value:g}" + (
+                    f" [{figure.low:g}, {figure.high:g}]" if figure.low is not None and figure.high is not None else ""
+                )
+                self.rest_on(
+                    [Assumption(2 if figure.kind == "estimated" else 6, "workload", f"{text} ({figure.kind})", figure.source)], filter(None, [figure.source])
+                )
         return {**found, **{key: value for key, value in situation.items() if key != "workload"}}
 
     def points(self, cell: Cell, loads: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -195,8 +199,8 @@ def run(
 ) -> Run:
     """Run a scenario by name or path.
 
-    `set` overrides keys by dotted name ({"base.occupancy": 0.6}); `studies` picks some of the scenario's. `progress` is told what runs. Raises InputError with file
-    and key for anything that cannot be read, is unknown or cannot run.
+    `set` overrides keys by dotted name ({"base.occupancy": 0.6}); `studies` picks some of the scenario's. `progress` is told what runs. Raises
+    InputError with file and key for anything that cannot be read, is unknown or cannot run.
     """
     from accelmodel.studies import day, fleet, grid, price_shock
 
@@ -228,4 +232,3 @@ def _located(error: InputError, path: Path, study: str) -> InputError:
         return error
     key = f"studies.{study}" if error.key is None else error.key
     return InputError(error.message, file=path, key=key, value=error.value, allowed=error.allowed, nearest=error.nearest)
-

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -191,6 +191,7 @@ def _axis(path: Path, key: str, values: Any) -> tuple[Any, ...] | Range:
     if key not in Situation.model_fields:
         raise InputError("unknown key", file=path, key=name, value=key, allowed=Situation.model_fields)
     axis: tuple[Any, ...] | Range
+    ends: Sequence[Any]
     if isinstance(values, dict):
         axis = parse(Range, values, path, name)
         ends = axis.values if key in _COUNTS else axis.values[:: axis.steps - 1]
@@ -228,7 +229,7 @@ def _set(data: dict[str, Any], key: str, value: Any) -> None:
     table[rest] = value
 
 
-_TEMPLATE = '''# A scenario of accelmodel: run it with `accelmodel run {file}`.
+_TEMPLATE = """# A scenario of accelmodel: run it with `accelmodel run {file}`.
 # Every key may be overridden from the command line: --set base.concurrency=64
 title = "{name}"
 description = "What one sentence says about the question."
@@ -268,7 +269,7 @@ concurrency = [8, 32, 128]
 # What to compute.
 [studies.points]
 kind = "points"
-'''
+"""
 
 
 def template(name: str) -> str:
