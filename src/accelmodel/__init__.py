@@ -13,12 +13,13 @@ if TYPE_CHECKING:
     from accelmodel.catalog.library import Library
     from accelmodel.core.replica import Replica
     from accelmodel.errors import DoesNotFitError, InputError
+    from accelmodel.studies.optimize import optimize
     from accelmodel.studies.points import Point, evaluate, replica
     from accelmodel.studies.run import Run, run
 
 __version__ = "0.1.0"
 
-__all__ = ["DoesNotFitError", "InputError", "Library", "Point", "Replica", "Run", "catalog", "evaluate", "replica", "run"]
+__all__ = ["DoesNotFitError", "InputError", "Library", "Point", "Replica", "Run", "catalog", "evaluate", "optimize", "replica", "run"]
 
 _HOME = {
     "DoesNotFitError": "errors",
@@ -28,6 +29,7 @@ _HOME = {
     "Replica": "core.replica",
     "Run": "studies.run",
     "evaluate": "studies.points",
+    "optimize": "studies.optimize",
     "replica": "studies.points",
     "run": "studies.run",
 }

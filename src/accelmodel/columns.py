@@ -65,6 +65,9 @@ _COLUMNS = (
     Column("tensor_parallel", "1", "tensor-parallel ranks", "integer"),
     Column("expert_parallel", "1", "groups among which routed experts are dealt out", "integer"),
     Column("attention_data_parallel", "1", "groups of ranks that attend to different requests", "integer"),
+    Column("pipeline_parallel", "1", "stages that the layers are dealt out to", "integer"),
+    Column("context_parallel", "1", "ranks among which one request's tokens are dealt out", "integer"),
+    Column("mode", "1", "how requests are batched: continuous, static, disaggregated", "string"),
     Column("weights", "1", "dtype of the weights (of routed experts where these differ)", "string"),
     Column("kv", "1", "dtype of the KV cache", "string"),
     # A fleet

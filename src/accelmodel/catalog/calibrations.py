@@ -53,6 +53,7 @@ class Parameters(Strict):
     graph_reserve: Annotated[Figure, of("memory", 0, 64, "GB")]
     kv_admission_factor: Annotated[Figure, of("ratio", 0.5, 3)]
     kv_row_floor: Annotated[Figure, of("memory", 0, 65536)]
+    prefill_pool_utilisation: Annotated[Figure, of("ratio", 0.05, 0.99)]
     prefill_square_factor: Annotated[Figure, of("ratio", 1, 2)]
     serial_prefill: Annotated[Figure, of("ratio", 0, 1)]
     power_floor_fraction: Annotated[Figure, of("ratio", 0, 1)]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from accelmodel.cli.options import LOAD, MONEY, REPLICA, Catalog, Format, Quiet, given, takes_a_point
+from accelmodel.cli.options import LOAD, MONEY, REPLICA, Catalog, Format, Quiet, given, takes
 from accelmodel.cli.output import choice, emit_json, open_catalog, results, tell_of_compilation
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from accelmodel.studies.points import Point
 
 
-@takes_a_point
+@takes(REPLICA, LOAD)
 def evaluate(
     *,
     columns: Annotated[list[str] | None, typer.Option(metavar="NAME[,NAME]...", help="Which columns, in which order; all where absent.")] = None,

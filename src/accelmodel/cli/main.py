@@ -15,6 +15,7 @@ import typer
 
 from accelmodel.cli import catalog
 from accelmodel.cli.evaluate import evaluate
+from accelmodel.cli.optimize import optimize
 from accelmodel.cli.output import emit, is_debugging, tell
 from accelmodel.cli.run import new, run
 from accelmodel.errors import InputError
@@ -30,6 +31,7 @@ app = typer.Typer(
 )
 app.command()(run)
 app.command()(evaluate)
+app.command()(optimize)
 app.command()(new)
 app.add_typer(catalog.app, name="catalog")
 

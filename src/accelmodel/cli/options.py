@@ -69,17 +69,28 @@ MONEY = {
     "owner": Shared(str, "Whose cost of ownership."),
     "tier": Shared(str, "Tier of a token price: standard, batch, flex, priority."),
 }
-_PANELS = (("The replica", REPLICA), ("The load", LOAD), ("The money", MONEY))
+
+# What a search for the best replica leaves open, and what it finds itself.
+_CUT = ("accelerators", "tensor_parallel", "pipeline_parallel", "expert_parallel", "attention_data_parallel", "context_parallel", "draft_model")
+SEARCHED_REPLICA = {name: option for name, option in REPLICA.items() if name not in _CUT} | {
+    "system": Shared(list[str], "Name or path of a system to search. May be given several times.", required=True)
+}
+SEARCHED_LOAD = {name: option for name, option in LOAD.items() if name not in ("concurrency", "requests_per_s")}
 
 
-def takes_a_point(command: Command) -> Command:
-    """Give a command with `**options` the options of replica, load and money, each a keyword."""
-    own = [parameter for parameter in inspect.signature(command, eval_str=True).parameters.values() if parameter.kind is not inspect.Parameter.VAR_KEYWORD]
-    shared = [_parameter(name, option, panel) for panel, options in _PANELS for name, option in options.items()]
-    parameters = [*shared, *own]
-    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-    return command
+def takes(replica: Mapping[str, Shared], load: Mapping[str, Shared]) -> Callable[[Command], Command]:
+    """Give a command with `**options` these options of replica and load and those of money, each a keyword."""
+    panels = (("The replica", replica), ("The load", load), ("The money", MONEY))
+
+    def decorate(command: Command) -> Command:
+        own = [parameter for parameter in inspect.signature(command, eval_str=True).parameters.values() if parameter.kind is not inspect.Parameter.VAR_KEYWORD]
+        shared = [_parameter(name, option, panel) for panel, options in panels for name, option in options.items()]
+        parameters = [*shared, *own]
+        command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+        return command
+
+    return decorate
 
 
 def _parameter(name: str, option: Shared, panel: str) -> inspect.Parameter:

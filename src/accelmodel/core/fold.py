@@ -87,6 +87,9 @@ CONSTANTS = np.dtype(
         ("sequence_bucket", "f8"),
         ("prompt_bucket", "f8"),
         ("static", "f8"),
+        ("disaggregated", "f8"),
+        ("prefill_pool_utilisation", "f8"),
+        ("transfer_s_per_byte", "f8"),
         ("first_token_overhead_s", "f8"),
         ("first_step_wait_steps", "f8"),
         ("burst_fraction", "f8"),
@@ -284,6 +287,11 @@ def _fold_engine(c: Any, replica: Replica, table: Table) -> None:
     for name in ("compiled_batch", "sequence_bucket", "prompt_bucket"):
         c[name] = getattr(serving, name) or 0.0
     c["static"] = 1.0 if serving.mode == "static" else 0.0
+    c["disaggregated"] = 1.0 if serving.mode == "disaggregated" else 0.0
+    c["prefill_pool_utilisation"] = parameters["prefill_pool_utilisation"]
+    if serving.mode == "disaggregated":
+        rate = replica.accelerator.need("scale_out_bandwidth").si * parameters["link_efficiency"]
+        c["transfer_s_per_byte"] = replica.accelerator.ranks / rate
     c["first_token_overhead_s"] = parameters["first_token_overhead"]
     for name in (
         *("prefill_latency_factor", "serial_prefill", "first_step_wait_steps", "burst_fraction", "prefill_stall_fraction", "kv_admission_factor"),

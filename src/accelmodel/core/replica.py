@@ -93,7 +93,8 @@ Mode = Literal["continuous", "static", "disaggregated"]
 class Serving:
     """How the serving engine runs a replica; None means: the calibration's default, or not used.
 
-    `chunk_tokens` is the token budget of a prefill pass. A static engine runs waves of a fixed batch. Compiled shapes execute in full: a step runs
+    `chunk_tokens` is the token budget of a prefill pass. A static engine runs waves of a fixed batch; a disaggregated one decodes here and prefills on
+    replicas like this one. Compiled shapes execute in full: a step runs
     `compiled_batch` sequences and attends to `sequence_bucket` tokens whatever is there, a prompt is padded to a multiple of `prompt_bucket`. With
     `speculative_tokens` drafted per step, each accepted with probability `acceptance_fraction`, a step yields (1 - a^(s+1)) / (1 - a) tokens
     (Leviathan, Kalman, Matias, arXiv:2211.17192, equation 1). `power_cap_w` is per accelerator.

@@ -11,6 +11,14 @@ marginal prefill P, lone-prompt prefill L, O output tokens of which the first co
     X     = b / [first + (O - 1) TPOT]                            requests per second, Little's law; a pipeline of p stages runs p micro-batches of b / p
     TTFT  = first + N / X - b / X                                 beyond the pool requests wait: concurrency above capacity raises TTFT, not TPOT
 
+Disaggregated pools: this replica decodes, like ones prefill. No prefill stalls a step; with T the transfer of the prompt's KV cache over the
+accelerators' network and w = P u / (2 (1 - u)) the mean wait in a prefill pool loaded to u (M/D/1, Pollaczek-Khinchine),
+
+    TTFT  = first_token_overhead + L + first_step_wait_steps D + w + T
+
+A decoding replica needs r = X P / u prefilling ones. Rates and power are those of one replica of the mix, 1 / (1 + r) of what the decoding one
+carries; r / (1 + r) is the share of time in prefill.
+
 A static engine prefills its whole batch, then decodes it: TPOT = D / E, and the first token waits for the batch's other prefills (half of them on
 average where prompts run one by one). Where O is below 2, what of the stall has no step to fall on is waited for. `serial_prefill` engines pay the
 lone prompt's time for every prefill (each attention group prefills one prompt in that time). Compiled shapes execute in full.
@@ -210,11 +218,26 @@ def _prefill(c: Any, f: Array, bits: Integers, n: int) -> None:
 
 
 @jit
+def _prompt_bytes(c: Any, f: Array, n: int) -> None:
+    """Bytes of a prompt's KV cache on one rank, into the scratch row `a`, where it is sent from pool to pool."""
+    if c["disaggregated"] == 1.0:
+        state, per_token = c["stored_state_bytes"], c["stored_token_bytes"]
+        for i in range(n):
+            f[_A + i] = state + per_token * f[_ISL + i]
+        for g in range(c["stored_caps"]):
+            cap, cost = c["stored_cap_tokens"][g], c["stored_cap_bytes"][g]
+            for i in range(n):
+                f[_A + i] += cost * min(f[_ISL + i], cap)
+
+
+@jit
 def _serve(c: Any, f: Array, n: int) -> None:
-    """Latencies and rates from step and prefill."""
+    """Latencies and rates from step and prefill; the scratch row `a` holds the bytes of a prompt's KV cache on one rank where pools are apart."""
     per_step, static, first_overhead, step_wait = 1.0 / c["tokens_per_step"], c["static"], c["first_token_overhead_s"], c["first_step_wait_steps"]
     stall_fraction, burst, serial = c["prefill_stall_fraction"], c["burst_fraction"], c["serial_prefill"]
-    continuous, half_serial = 1.0 - static, 0.5 * static * serial
+    apart, use, transfer = c["disaggregated"], c["prefill_pool_utilisation"], c["transfer_s_per_byte"]
+    pool_wait, pool_share = apart * 0.5 * use / (1.0 - use), apart / use
+    continuous, half_serial = (1.0 - static) * (1.0 - apart), 0.5 * static * serial
     for i in range(n):
         b, decoded, step = f[_BATCH + i], f[_OSL + i] - 1.0, f[_STEP + i]
         others = f[_MARGINAL + i] * (b - 1.0)
@@ -224,9 +247,11 @@ def _serve(c: Any, f: Array, n: int) -> None:
         spread = continuous * (stall - wait) / steps
         tpot = step * per_step + spread
         queued = static * others + continuous * wait + (steps - decoded) * spread
-        first = first_overhead + f[_LONE + i] + step_wait * step + queued
+        first = first_overhead + f[_LONE + i] + step_wait * step + queued + pool_wait * f[_MARGINAL + i] + transfer * f[_A + i]
         service = first + decoded * tpot
-        requests = f[_RUNNING + i] / service
+        carried = f[_RUNNING + i] / service
+        pool = pool_share * carried * f[_MARGINAL + i]
+        requests = carried / (1.0 + pool)
         waiting = f[_CLIENTS + i] - f[_RUNNING + i]
         late = waiting / b * service - half_serial * others
         f[_TTFT + i] = first + late
@@ -236,8 +261,9 @@ def _serve(c: Any, f: Array, n: int) -> None:
         f[_IN + i] = requests * f[_ISL + i]
         f[_RUN + i] = f[_RUNNING + i]
         f[_WAITING + i] = waiting
-        f[_PREFILL + i] = min(requests * f[_MARGINAL + i], 1.0)
-        f[_CACHED_SHARE + i] = min(requests * f[_CACHED_S + i], 1.0)
+        # In a pool that prefills, its idle time is prefill's too.
+        f[_PREFILL + i] = min(requests * f[_MARGINAL + i] * (1.0 - apart + pool_share), 1.0)
+        f[_CACHED_SHARE + i] = min(requests * f[_CACHED_S + i] * (1.0 - apart + pool_share), 1.0)
 
 
 @jit
@@ -304,6 +330,7 @@ def closed_loop_block(c: Any, f: Array, bits: Integers, n: int, with_power: int,
     _apply_shapes(c, f, n)
     _decode_step(c, f, bits[:n], n)
     _prefill(c, f, bits[:n], n)
+    _prompt_bytes(c, f, n)
     _serve(c, f, n)
     if with_binding == 1:
         _name_bound(c, f, n)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from accelmodel.core.replica import Replica
 from accelmodel.errors import InputError
 from accelmodel.results.table import constant, table
 from accelmodel.studies.points import check_columns
@@ -54,19 +55,27 @@ def _without_replaced(situation: dict[str, Any], axes: dict[str, Any]) -> dict[s
 
 
 def labels(cell: Cell, rows: int) -> dict[str, Any]:
+    """Columns that say which case and which replica a row is about."""
+    return {"case": constant(cell.case or cell.replica.system.name, rows)} | replica_labels(cell.replica, rows)
+
+
+def replica_labels(of: Replica, rows: int) -> dict[str, Any]:
     """Columns that say which replica a row is about."""
-    of = cell.replica
     text = {
-        "case": cell.case or of.system.name,
         "model": of.model.name,
         "system": of.system.name,
         "accelerator": of.accelerator.name,
         "engine": of.engine,
+        "mode": of.serving.mode,
         "weights": of.weight_dtype("expert" if "moe" in of.model.architecture.kind_counts else "ffn"),
         "kv": of.kv_dtype,
     }
     numbers = {"accelerators": of.accelerators, "tensor_parallel": of.parallelism.tensor, "expert_parallel": of.parallelism.expert}
-    numbers["attention_data_parallel"] = of.parallelism.attention_data
+    numbers |= {
+        "attention_data_parallel": of.parallelism.attention_data,
+        "pipeline_parallel": of.parallelism.pipeline,
+        "context_parallel": of.parallelism.context,
+    }
     return {name: constant(value, rows) for name, value in text.items()} | {name: np.full(rows, value) for name, value in numbers.items()}
 
 

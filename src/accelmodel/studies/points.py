@@ -283,7 +283,7 @@ def _concurrency(replica: Replica, flat: list[Array], key: str | None, ttft_s: f
             raise InputError("must be above 0", key=name, value=target)
     within = largest_concurrency(
         replica.constants, flat[0], flat[1], flat[3], ttft_s=math.inf if ttft_s is None else ttft_s, tpot_s=math.inf if tpot_s is None else tpot_s
-    )
+    )[0]
     return np.where(within > 0, within, math.nan)
 
 
@@ -439,7 +439,7 @@ def point_of(replica: Replica, load: Load, terms: Money, columns: tuple[str, ...
 
     made = plan(replica, terms, columns)
     out, _ = _run(replica, load, made)
-    values = dict.fromkeys(made.columns)
+    values: dict[str, Any] = dict.fromkeys(made.columns)
     values.update(made.fixed)
     values.update(zip(made.wanted.names, out[:, 0].tolist(), strict=True))
     if "fits" in values:

@@ -34,7 +34,7 @@ class Situation(Strict):
     kv: str | None = None
     compute: str | None = None
     engine: str | None = None
-    mode: Literal["continuous", "static"] | None = None
+    mode: Literal["continuous", "static", "disaggregated"] | None = None
     chunk_tokens: _Positive | None = None
     compiled_batch: _Count | None = None
     sequence_bucket: _Count | None = None

@@ -1,0 +1,46 @@
+"""`accelmodel optimize`: the best replicas at latency targets."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from accelmodel.cli.options import MONEY, SEARCHED_LOAD, SEARCHED_REPLICA, Catalog, Format, Quiet, given, takes
+from accelmodel.cli.output import choice, emit_json, open_catalog, results, tell_of_compilation
+
+_SHOWN = (
+    *("system", "accelerators", "tensor_parallel", "attention_data_parallel", "expert_parallel", "concurrency"),
+    *("time_to_first_token_s", "time_per_output_token_s", "output_tokens_per_s_per_accelerator", "binding", "cost_usd_per_mtok", "margin_fraction"),
+)
+
+
+@takes(SEARCHED_REPLICA, SEARCHED_LOAD)
+def optimize(
+    *,
+    top: Annotated[int, typer.Option(help="How many replicas to show.", min=1)] = 10,
+    by: Annotated[
+        str, typer.Option(metavar="COLUMN", help="What ranks: cost_usd_per_mtok, output_tokens_per_s_per_accelerator, margin_fraction.")
+    ] = "cost_usd_per_mtok",
+    catalog: Catalog = None,
+    output_format: Format = "table",
+    quiet: Quiet = False,
+    **options: Any,
+) -> None:
+    """Cut a model in every legal way over some systems, run each cut at the largest load that meets the latency targets, and rank."""
+    choice("--format", output_format, ("table", "json"))
+    from accelmodel.studies.optimize import optimize as search
+
+    library = open_catalog(catalog)
+    tell_of_compilation(quiet=quiet)
+    found = search(**given(options, SEARCHED_REPLICA), **given(options, SEARCHED_LOAD), **given(options, MONEY), top=top, by=by, catalog=library)
+    if output_format == "json":
+        import accelmodel
+
+        emit_json(
+            {"schema": "accelmodel.optimize/1", "version": accelmodel.__version__, "catalog_sha256": library.sha256, "by": by, "replicas": found.to_pylist()}
+        )
+        return
+    from accelmodel.reports.terminal import print_rows
+
+    print_rows(found.to_pylist(), [name for name in _SHOWN if name in found.column_names], results())
