@@ -308,9 +308,9 @@ def test_no_more_is_kept_than_the_pool_holds(name: str, length: tuple[float, flo
     one, (isl, osl) = REPLICAS[name], length
     out = point(one, *length, concurrency, hit)
     if not math.isnan(out[RUNNING]):
-        reference = Reference(one)
+        reference = AsFound(one)
         pool = reference.group_pool_bytes() * reference.dp
-        assert min(out[RUNNING], max(out[RUNNING] - 1.0, 0.0)) * reference.sequence_bytes(isl + osl / 2) <= pool * one.parameters["kv_admission_factor"]
+        assert out[RUNNING] <= 1.0 or out[RUNNING] * reference.sequence_bytes(isl + osl / 2) <= pool * one.parameters["kv_admission_factor"] * (1 + 1e-9)
         assert out[CAPACITY] == close(pool / reference.sequence_bytes(isl + osl / 2) * (isl + osl / 2), 1e-9)
         assert reference.group_pool_bytes() >= reference.sequence_bytes(isl + osl)
 
@@ -428,7 +428,7 @@ def test_a_rate_beyond_capacity_has_no_concurrency():
 def test_the_largest_concurrency_meets_its_targets_and_one_more_does_not(name: str, length: tuple[float, float], hit: float, ttft_s: float, tpot_s: float):
     one = REPLICAS[name]
     arrays = [np.array([value]) for value in (*length, hit)]
-    found = largest_concurrency(one.constants, *arrays, ttft_s=ttft_s, tpot_s=tpot_s)[0]
+    found = largest_concurrency(one.constants, *arrays, ttft_s=ttft_s, tpot_s=tpot_s)[0, 0]
 
     def meets(concurrency: float) -> bool:
         out = point(one, *length, concurrency, hit)
@@ -442,7 +442,7 @@ def test_the_largest_concurrency_meets_its_targets_and_one_more_does_not(name: s
 
 def test_without_targets_the_largest_concurrency_is_what_the_pool_admits():
     one = REPLICAS["dense"]
-    found = largest_concurrency(one.constants, np.array([4000.0]), np.array([1000.0]), np.array([0.0]))[0]
+    found = largest_concurrency(one.constants, np.array([4000.0]), np.array([1000.0]), np.array([0.0]))[0, 0]
     # By hand: 80 layers x 2 x 1 head x 128 bytes (fp8) a token and rank, 4,500 tokens, 85.9 GB x 0.92 - 1 GB - 0.25 GB of graphs - weights -
     # activations of 8,192 tokens (2 x 8,192 of the residual and its normed copy, 2 x 28,672 / 8 of the FFN, two bytes each), times 1.26.
     architecture = one.model.architecture

@@ -16,6 +16,7 @@ from accelmodel.catalog.library import FOLDERS, Library
 from accelmodel.catalog.models import Model, Moe
 from accelmodel.catalog.offers import HourOffer, Offers, Snapshot, TokenOffer
 from accelmodel.catalog.ownership import Ownership
+from accelmodel.catalog.readings import Readings
 from accelmodel.catalog.references import Reference
 from accelmodel.catalog.sites import Site
 from accelmodel.catalog.workloads import Workload
@@ -27,6 +28,7 @@ RECORDS: dict[str, type[BaseModel]] = {
     "offers": Snapshot,
     "ownership": Ownership,
     "calibrations": Calibration,
+    "readings": Readings,
     "models": Model,
     "workloads": Workload,
     "sites": Site,

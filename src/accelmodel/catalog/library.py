@@ -16,6 +16,7 @@ from accelmodel.catalog.figures import Figure, Source, parse, read_toml
 from accelmodel.catalog.hardware import Accelerator, AcceleratorFigures, System
 from accelmodel.catalog.models import Model
 from accelmodel.catalog.ownership import Ownership
+from accelmodel.catalog.readings import Readings
 from accelmodel.catalog.references import Reference
 from accelmodel.catalog.sites import Site
 from accelmodel.catalog.workloads import Workload
@@ -30,6 +31,7 @@ FOLDERS = {
     "offers": "hardware_profiles",
     "ownership": "hardware_profiles",
     "calibrations": "hardware_profiles",
+    "readings": "hardware_profiles",
     "models": "scenarios",
     "workloads": "scenarios",
     "sites": "scenarios",
@@ -154,6 +156,10 @@ class Library:
         """A table of published figures to set results beside."""
         return self._entry("reference", name, Reference)
 
+    def readings(self, name: str) -> Readings:
+        """How published measurements are read."""
+        return self._entry("readings", name, Readings)
+
     def calibration(self, name: str) -> Calibration:
         """A calibration; one with a base takes from it whatever it does not say itself."""
         path = self.path("calibrations", name)
@@ -228,4 +234,4 @@ def _folded(name: str) -> str:
 
 
 def _singular(kind: str) -> str:
-    return kind if kind == "ownership" else kind.removesuffix("s")
+    return kind if kind in ("ownership", "readings") else kind.removesuffix("s")

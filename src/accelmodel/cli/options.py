@@ -60,6 +60,7 @@ LOAD = {
     "ttft_s": Shared(float, "Target of the mean time to first token; without a load: the largest load that meets it."),
     "tpot_s": Shared(float, "Target of the mean time per output token, likewise."),
     "prefix_hit_fraction": Shared(float, "Share of input tokens that a prefix cache serves; 0 where absent."),
+    "prefix_cache": Shared(str, "Workload with a measured curve of prefix hits: what the spare KV pool serves of it, instead of --prefix-hit-fraction."),
 }
 MONEY = {
     "offer": Shared(list[str], "A price: by the hour (on-demand, an id) or by the token (a service, an id). May be given twice."),
@@ -75,7 +76,7 @@ _CUT = ("accelerators", "tensor_parallel", "pipeline_parallel", "expert_parallel
 SEARCHED_REPLICA = {name: option for name, option in REPLICA.items() if name not in _CUT} | {
     "system": Shared(list[str], "Name or path of a system to search. May be given several times.", required=True)
 }
-SEARCHED_LOAD = {name: option for name, option in LOAD.items() if name not in ("concurrency", "requests_per_s")}
+SEARCHED_LOAD = {name: option for name, option in LOAD.items() if name not in ("concurrency", "requests_per_s", "prefix_cache")}
 
 
 def takes(replica: Mapping[str, Shared], load: Mapping[str, Shared]) -> Callable[[Command], Command]:

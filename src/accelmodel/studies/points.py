@@ -14,6 +14,7 @@ import numpy.typing as npt
 from accelmodel.catalog.hardware import System
 from accelmodel.catalog.library import Library
 from accelmodel.catalog.models import Model
+from accelmodel.catalog.workloads import Workload
 from accelmodel.columns import COLUMNS, HIGH, LOW
 from accelmodel.core.replica import Parallelism, Precision, Replica, Serving
 from accelmodel.errors import InputError
@@ -137,6 +138,7 @@ def evaluate(
     prefix_hit_fraction: Any = 0.0,
     ttft_s: float | None = None,
     tpot_s: float | None = None,
+    prefix_cache: str | Workload | None = None,
     columns: Sequence[str] | None = None,
     offer: str | Sequence[str] | None = None,
     books: str | None = None,
@@ -150,8 +152,9 @@ def evaluate(
 
     The load is `concurrency` (clients of a closed loop), or `requests_per_s`, or, where neither is given, the largest concurrency within the latency
     targets `ttft_s` and `tpot_s` (means, in seconds). `columns` picks and orders; default: all. Costs follow `offer`, `books`, `occupancy`, `site`
-    and `owner`; without an offer by the hour they are the cost of ownership. Raises InputError for a load that is not positive and finite, and for
-    unknown names.
+    and `owner`; without an offer by the hour they are the cost of ownership. `prefix_cache` names a workload with a measured curve of prefix hits:
+    the hit fraction is then what the spare KV pool serves at this load, in place of `prefix_hit_fraction`. Raises InputError for a load that is not
+    positive and finite, and for unknown names.
     """
     wanted = check_columns(columns)
     load = load_of(
@@ -163,6 +166,7 @@ def evaluate(
         prefix_hit_fraction=prefix_hit_fraction,
         ttft_s=ttft_s,
         tpot_s=tpot_s,
+        prefix_cache=(catalog or library()).workload(prefix_cache) if isinstance(prefix_cache, str) else prefix_cache,
     )
     terms = _money_of(replica, offer if offer is None or isinstance(offer, str) else tuple(offer), books, occupancy, site, owner, tier, catalog)
     if load.scalar:
@@ -205,12 +209,13 @@ def load_of(
     prefix_hit_fraction: Any = 0.0,
     ttft_s: float | None = None,
     tpot_s: float | None = None,
+    prefix_cache: Workload | None = None,
 ) -> Load:
     """Check a load, and solve for the concurrency where a rate or latency targets are given; InputError for what is not positive and finite."""
     from accelmodel.serving.steady_state import Grid
 
     numbers = (input_tokens, output_tokens, concurrency, prefix_hit_fraction)
-    if requests_per_s is None and all(type(value) in (int, float) for value in numbers):
+    if prefix_cache is None and requests_per_s is None and all(type(value) in (int, float) for value in numbers):
         _check_point(replica, *numbers)
         return Load(Grid.point(*numbers), None, scalar=True)
     given = [(key, value) for key, value in (("concurrency", concurrency), ("requests_per_s", requests_per_s)) if value is not None]
@@ -227,9 +232,11 @@ def load_of(
         shapes = ", ".join(f"{name} {array.shape}" for name, array in zip(names, arrays, strict=True))
         raise InputError(f"the arrays do not broadcast: {shapes}", key="input_tokens") from None
     _check_load(replica, key, arrays)
-    if given and key == "concurrency":
+    if given and key == "concurrency" and prefix_cache is None:
         return Load(Grid.of(*arrays), None, scalar=shape == ())
     flat = [np.ascontiguousarray(np.broadcast_to(array, shape)).reshape(-1) for array in arrays]
+    if prefix_cache is not None:
+        flat[3] = _hits(replica, flat, key if given else None, prefix_cache)
     solved = _concurrency(replica, flat, key if given else None, ttft_s, tpot_s)
     impossible = np.isnan(solved)
     flat[2] = np.where(impossible, 1.0, solved)
@@ -270,8 +277,22 @@ def _check_load(replica: Replica, load_key: str, arrays: Sequence[Array]) -> Non
         raise InputError(message, key="input_tokens", value=longest)
 
 
+def _hits(replica: Replica, flat: list[Array], key: str | None, workload: Workload) -> Array:
+    """Hit fraction of a load whose concurrency is given, from a workload's measured curve."""
+    from accelmodel.serving.prefix_cache import HitCurve, solve_hits
+
+    if key != "concurrency" or flat[3].any():
+        raise InputError("needs a concurrency, and no prefix_hit_fraction beside it", key="prefix_cache", value=workload.name)
+    if not workload.prefix_hits or workload.requests_per_s is None:
+        raise InputError(f"workload '{workload.name}' has no measured curve of prefix hits", key="prefix_cache", value=workload.name)
+    sizes, fractions = (np.array([getattr(point, name).si for point in workload.prefix_hits]) for name in ("cache", "fraction"))
+    return solve_hits(replica.constants, flat[0], flat[1], flat[2], HitCurve(sizes, fractions, workload.requests_per_s.si))
+
+
 def _concurrency(replica: Replica, flat: list[Array], key: str | None, ttft_s: float | None, tpot_s: float | None) -> Array:
-    """Concurrency that carries a rate, or the largest within latency targets; NaN where there is none."""
+    """The concurrency given, or the one that carries a rate, or the largest within latency targets; NaN where there is none."""
+    if key == "concurrency":
+        return flat[2]
     if key == "requests_per_s":
         from accelmodel.serving.steady_state import concurrency_at_rate
 

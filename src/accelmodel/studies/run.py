@@ -184,7 +184,10 @@ class Context:
         for key in ("input_tokens", "output_tokens"):
             if key not in arrays:
                 raise InputError("is missing: give it, or a workload", key=f"base.{key}")
-        targets = {key: cell.situation[key] for key in TARGET_KEYS if key in cell.situation}
+        targets: dict[str, Any] = {key: cell.situation[key] for key in TARGET_KEYS if key in cell.situation}
+        if "prefix_cache" in cell.situation:
+            targets["prefix_cache"] = self.catalog.workload(cell.situation["prefix_cache"])
+            arrays.pop("prefix_hit_fraction", None)
         return load_of(cell.replica, **arrays, **targets)
 
 

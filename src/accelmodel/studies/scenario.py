@@ -47,6 +47,7 @@ class Situation(Strict):
     input_tokens: _Positive | None = None
     output_tokens: _Positive | None = None
     prefix_hit_fraction: _Share | None = None
+    prefix_cache: str | None = None
     concurrency: _Positive | None = None
     requests_per_s: _Positive | None = None
     ttft_s: _Positive | None = None

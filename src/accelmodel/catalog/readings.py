@@ -1,0 +1,66 @@
+"""Readings: what published measurements mean where they leave something unsaid, as stated assumptions, and which of them are left out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import Field
+
+from accelmodel.catalog.figures import Figure, Name, Strict
+
+Loading = Literal["closed", "saturated", "wave", "batch"]
+
+
+class Rule(Strict):
+    """A condition on a row: every column of `when` contains one of its words, none of `unless` does; case does not count."""
+
+    when: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    unless: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+
+    def holds(self, row: Mapping[str, Any]) -> bool:
+        """Whether a row, given as column -> lower-case text, meets the condition."""
+        for column, words in self.when.items():
+            text = row.get(column, "")
+            if not any(word.casefold() in text for word in words):
+                return False
+        return not any(word.casefold() in row.get(column, "") for column, words in self.unless.items() for word in words)
+
+
+class Reading(Rule):
+    """What is assumed of the rows that a rule holds for; the first reading that says something about a matter counts.
+
+    `load` says what the load means: a closed loop, a saturated server, one wave of a fixed batch, or a mean batch. `length_factor` is mean over
+    printed length. `input_tokens` and `output_tokens` stand for lengths that are not published, by model or for all (`any`). Compiled shapes:
+    `sequence_bucket` where the row does not name one; `prompt_bucket` in tokens, or the `input` itself, or the whole `sequence`.
+    """
+
+    load: Loading | None = None
+    length_factor: Figure | None = None
+    input_tokens: dict[str, Figure] = Field(default_factory=dict)
+    output_tokens: dict[str, Figure] = Field(default_factory=dict)
+    sequence_bucket: int | None = None
+    prompt_bucket: int | Literal["input", "sequence"] | None = None
+    engine: str | None = None
+    weights: str | None = None
+    kv: str | None = None
+    compute: str | None = None
+    free_parallelism: bool | None = None
+
+
+class Exclusion(Rule):
+    """Rows that are not comparable, with the reason; all metrics of a row, or those that begin with one of `metrics`."""
+
+    reason: str
+    metrics: tuple[str, ...] = ()
+    batch_above: float | None = None
+
+
+class Readings(Strict):
+    """How to read published measurements: dtypes by label, assumptions, exclusions."""
+
+    name: Name
+    title: str
+    dtypes: dict[str, str]
+    readings: tuple[Reading, ...] = ()
+    exclusions: tuple[Exclusion, ...] = ()
