@@ -10,9 +10,9 @@ from typing import Any
 import numba
 import numpy as np
 import pytest
-from baselines import Baseline
 
 import accelmodel as am
+from baselines import Baseline
 
 # The plain reference of the tests is one of the two things that the engine is set beside.
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))

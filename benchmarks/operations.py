@@ -16,11 +16,10 @@ from typing import Any
 os.environ["NUMBA_DISABLE_JIT"] = "1"
 
 import numpy as np
-import registry
 
 import accelmodel as am
+import registry
 from accelmodel.core import kernels
-from accelmodel.serving import steady_state
 from accelmodel.studies import kernel, points
 from accelmodel.studies.money import money
 
@@ -112,5 +111,4 @@ def count(case: registry.Case) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    assert steady_state.ROWS
     print(json.dumps({case.name: count(case) for case in registry.of("arrays")}, indent=2))

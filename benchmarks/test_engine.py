@@ -12,11 +12,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+
+import accelmodel as am
+from accelmodel.studies.money import library
+from accelmodel.studies.optimize import cuts
 from baselines import THREADS, ceilings, write
 from reference import Reference
 from registry import FOUR, SLICE, Case, load, of, slices
-
-import accelmodel as am
 
 HERE = Path(__file__).parent
 POINT = {"input_tokens": 1024.0, "output_tokens": 1024.0, "concurrency": 32.0}
@@ -115,13 +117,25 @@ def test_targets(measure: Measure, case: Case) -> None:
     )
 
 
+@cases("optimize")
+def test_optimize(measure: Measure, case: Case) -> None:
+    books, found = library(), []
+    for system in case.replica["system"]:
+        found += cuts(books, books.model(case.replica["model"]), system)
+    lengths = {"input_tokens": POINT["input_tokens"], "output_tokens": POINT["output_tokens"]}
+    some = found[:: len(found) // 10]
+    reference_s = seconds(lambda: [largest_by_reference(Reference(one), *lengths.values()) for one in some], rounds=2) / len(some)
+    measure(lambda: am.optimize(**case.replica, **lengths, ttft_s=TTFT_S, tpot_s=TPOT_S), rounds=3, points=len(found), reference_s=reference_s * len(found))
+
+
 def largest_by_reference(plain: Reference, input_tokens: float, output_tokens: float) -> int:
     """The largest number of clients within the targets, all of them running, by bisection on whole numbers; 0 where there is none."""
     low, high = 0, 65_536
     while high - low > 1:
         middle = (low + high) // 2
         point = plain.closed_loop(input_tokens, output_tokens, float(middle), 0.0)
-        within = point["time_to_first_token_s"] <= TTFT_S and point["time_per_output_token_s"] <= TPOT_S and point["running_requests"] >= middle
+        within = point["fits"] == 1.0 and point["running_requests"] >= middle
+        within = within and point["time_to_first_token_s"] <= TTFT_S and point["time_per_output_token_s"] <= TPOT_S
         low, high = (middle, high) if within else (low, middle)
     return low
 

@@ -97,20 +97,20 @@ class AsFound(Reference):
         self.rows = rows
         return (dense_s + experts_s) / self.full_pass_tokens()
 
-    def power_w(self, requests_per_s: float, running: float, micro: float, context: float, output: float, fresh: float, cached: float) -> float:
-        # Below one request a stage, a step's weights count once per running request and all stages.
-        self._sharing = running / self.stages
-        found = super().power_w(requests_per_s, running, micro, context, output, fresh, cached)
-        del self._sharing
-        return found
+    def served_by_a_step(self, running: float) -> float:
+        return running / self.stages  # also below one: as if one request kept all stages reading
 
-    def sharing_a_step(self, running: float) -> float:
-        return getattr(self, "_sharing", None) or super().sharing_a_step(running)
-
-    def shares_s(self, running: float, micro: float, context: float, output: float, marginal_s: float) -> dict[str, float]:
+    def shares_s(self, _running: float, micro: float, context: float, output: float, marginal_s: float) -> dict[str, float]:
         # A compiled batch's decode is divided by its size, not by the requests in it; the balance of stages counts for prefill alone.
         shares = super().shares_s(micro * self.stages, micro, context, output, marginal_s * self.balance)
         return {name: seconds / self.balance for name, seconds in shares.items()}
 
-    def latency_s(self, arrived_s: float, ttft_s: float, output: float, tpot_s: float) -> float:
-        return ttft_s + (output - 1) * tpot_s  # of a static batch, prefills behind one's own are forgotten
+    def transfer_s(self, tokens: float) -> float:
+        return super().transfer_s(tokens) * self.stages * self.cp / self.balance  # as if one rank held all stages and the whole context
+
+    def closed_loop(self, input_tokens: float, output_tokens: float, concurrency: float, hit: float) -> dict[str, Any]:
+        found = super().closed_loop(input_tokens, output_tokens, concurrency, hit)
+        if found["fits"]:
+            # Of a static batch, prefills behind one's own are forgotten.
+            found["request_latency_s"] = found["time_to_first_token_s"] + (output_tokens - 1) * found["time_per_output_token_s"]
+        return found

@@ -797,7 +797,7 @@ class Reference:
                 prefill_s += times * min(per_token for _, per_token in row["prefill_lines"])
         return step_s, prefill_s
 
-    def sharing_a_step(self, running: float) -> float:
+    def served_by_a_step(self, running: float) -> float:
         """Running requests that one micro-batch serves; an empty one is not run."""
         return max(running / self.stages, 1.0)
 
@@ -812,7 +812,7 @@ class Reference:
         p = self.parameters
         steps = output / self.tokens_per_step
         read_s, attend_s = self.ideal_context_s(context)
-        memory_s = steps / self.sharing_a_step(running) * self.ideal_read_s(micro) + steps * read_s + fresh * self.pass_read_s()
+        memory_s = steps / self.served_by_a_step(running) * self.ideal_read_s(micro) + steps * read_s + fresh * self.pass_read_s()
         step_s, token_s, sampled_s = self.ideal_flop_s()
         compute_s = steps * (step_s + attend_s) + fresh * token_s + sampled_s + self.pairs_s(fresh, cached, "multiply_peak") / (self.dp * self.cp)
         link_step_s, link_token_s = self.ideal_links_s()
@@ -825,15 +825,16 @@ class Reference:
     def shares_s(self, running: float, micro: float, context: float, output: float, marginal_s: float) -> dict[str, float]:
         """A request's time on a stage by what it is spent on: reads of weights, caches and states are memory, prefill is compute."""
         parts = self.decode_parts_s(micro, context)
-        steps = output / self.tokens_per_step / self.sharing_a_step(running) * self.balance / self.stages
+        steps = output / self.tokens_per_step / self.served_by_a_step(running) * self.balance / self.stages
         found = {name: steps * parts[name] for name in ("compute", "memory", "network", "overhead")}
         return found | {"compute": found["compute"] + marginal_s}
 
     # --- a point
 
-    def latency_s(self, arrived_s: float, ttft_s: float, output: float, tpot_s: float) -> float:
-        """From arrival to the last token: `arrived_s` is what a request spends in the system by Little's law."""
-        return arrived_s
+    def transfer_s(self, tokens: float) -> float:
+        """Seconds in which every accelerator of the fullest stage sends its part of a prompt's caches over the network between systems."""
+        rate = self.replica.accelerator.need("scale_out_bandwidth").si * self.parameters["link_efficiency"]
+        return self.sequence_bytes(tokens) * self.balance / (self.stages * self.cp) * self.replica.accelerator.ranks / rate
 
     def closed_loop(self, input_tokens: float, output_tokens: float, concurrency: float, hit: float) -> dict[str, Any]:
         """Every output of a closed loop of `concurrency` clients; NaN where a request does not fit into memory."""
@@ -855,11 +856,18 @@ class Reference:
         step_s = self.step_s(micro, context)
         others_s = marginal_s * (batch - 1)
         alone_s = p["first_token_overhead"] + lone_s + p["first_step_wait_steps"] * step_s
+        pool = 0.0  # prefilling replicas to a decoding one
         if serving.mode == "static":
             # A wave: all prompts, then all steps. Where prompts run one by one, half of the others' are behind one's own on average.
             tpot_s = step_s / self.tokens_per_step
             before_s = others_s * (1.0 - p["serial_prefill"] / 2)
             service_s = alone_s + others_s + (osl - 1) * tpot_s
+        elif serving.mode == "disaggregated":
+            # Pollaczek-Khinchine: the mean wait for a server of constant service times that is busy a share u of the time.
+            tpot_s, busy = step_s / self.tokens_per_step, p["prefill_pool_utilisation"]
+            before_s = busy / (2 * (1 - busy)) * marginal_s + self.transfer_s(isl)
+            service_s = alone_s + before_s + (osl - 1) * tpot_s
+            pool = min(running, batch) / service_s * marginal_s / busy
         else:
             stall_s = p["prefill_stall_fraction"] * others_s
             wait_s = min(p["burst_fraction"] * others_s, 0.9 * stall_s)
@@ -867,7 +875,8 @@ class Reference:
             tpot_s = step_s / self.tokens_per_step + decoding_s / max(osl - 1, 1.0)
             before_s = wait_s + decoding_s * max(2.0 - osl, 0.0)
             service_s = alone_s + before_s + (osl - 1) * tpot_s
-        requests_per_s = min(running, batch) / service_s
+        carried_per_s = min(running, batch) / service_s
+        requests_per_s = carried_per_s / (1.0 + pool)
         overflow_s = (concurrency - running) / batch * service_s
         ttft_s = alone_s + before_s + overflow_s
         power_w = self.power_w(requests_per_s, batch, micro, context, osl, fresh, cached)
@@ -876,7 +885,7 @@ class Reference:
         return {
             "time_to_first_token_s": ttft_s,
             "time_per_output_token_s": tpot_s,
-            "request_latency_s": self.latency_s(concurrency / requests_per_s, ttft_s, osl, tpot_s),
+            "request_latency_s": concurrency / carried_per_s,
             "output_tokens_per_s": requests_per_s * osl,
             "input_tokens_per_s": requests_per_s * isl,
             "running_requests": running,
@@ -887,6 +896,6 @@ class Reference:
             "shares": shares,
             "power_w": power_w,
             "energy_j_per_output_token": power_w / (requests_per_s * osl),
-            "prefill_time_fraction": min(1.0, requests_per_s * marginal_s),
-            "cached_time_fraction": min(1.0, requests_per_s * attended_s),
+            "prefill_time_fraction": pool / (1.0 + pool) if pool else min(1.0, requests_per_s * marginal_s),
+            "cached_time_fraction": pool / (1.0 + pool) * attended_s / marginal_s if pool else min(1.0, requests_per_s * attended_s),
         }

@@ -12,8 +12,8 @@ from accelmodel.catalog.calibrations import Calibration, Parameters
 from accelmodel.catalog.figures import Figure
 from accelmodel.catalog.hardware import Accelerator
 from accelmodel.core.replica import Replica
-from accelmodel.serving.steady_state import Grid, closed_loop
 from accelmodel.errors import InputError
+from accelmodel.serving.steady_state import Grid, closed_loop
 from accelmodel.studies.points import library, replica
 
 WEIGHTS = (None, "bf16", "fp16", "fp8", "fp4", "nvfp4", "mxfp4", "int8", "int4")
@@ -66,7 +66,7 @@ def random_serving(rng: np.random.Generator, one: Accelerator) -> dict[str, Any]
     tdp = one.figures.tdp
     drafted = int(rng.choice([0, 0, 1, 2, 5]))
     return {
-        "mode": str(rng.choice(["continuous", "continuous", "static"])),
+        "mode": str(rng.choice(["continuous", "continuous", "static", "disaggregated"])),
         "chunk_tokens": (None, 2048.0, 300.0)[rng.integers(3)],
         "compiled_batch": (None, None, 1, 32, 256)[rng.integers(5)],
         "sequence_bucket": (None, None, 4096, 100_000)[rng.integers(4)],

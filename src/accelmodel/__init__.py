@@ -16,10 +16,11 @@ if TYPE_CHECKING:
     from accelmodel.studies.optimize import optimize
     from accelmodel.studies.points import Point, evaluate, replica
     from accelmodel.studies.run import Run, run
+    from accelmodel.studies.validate import Report, validate
 
 __version__ = "0.1.0"
 
-__all__ = ["DoesNotFitError", "InputError", "Library", "Point", "Replica", "Run", "catalog", "evaluate", "optimize", "replica", "run"]
+__all__ = ["DoesNotFitError", "InputError", "Library", "Point", "Replica", "Report", "Run", "catalog", "evaluate", "optimize", "replica", "run", "validate"]
 
 _HOME = {
     "DoesNotFitError": "errors",
@@ -27,11 +28,13 @@ _HOME = {
     "Library": "catalog.library",
     "Point": "studies.points",
     "Replica": "core.replica",
+    "Report": "studies.validate",
     "Run": "studies.run",
     "evaluate": "studies.points",
     "optimize": "studies.optimize",
     "replica": "studies.points",
     "run": "studies.run",
+    "validate": "studies.validate",
 }
 
 

@@ -19,6 +19,9 @@ def links(system: str) -> tuple[Link, ...]:
     return tuple(Link(link.accelerators, link.topology, link.shape, link.bandwidth / efficiency, link.latency_s) for link in links_of(one))
 
 
+MESSAGE_S = replica(model="llama-3.1-8b", system="p5.48xlarge", accelerators=1).parameters["scale_out_latency"]
+
+
 def slope(lines: tuple[tuple[float, float], ...]) -> float:
     """Seconds per byte of large payloads."""
     return min(per_byte for _, per_byte in lines)
@@ -67,14 +70,14 @@ def test_an_all_reduce_by_hand(system: str, group: int, seconds_per_byte: float)
 
 
 def test_messages_across_systems_by_hand():
-    # Four hosts, 8 us a message (calibration); inside a host no message is charged. Ring 2 x 3, halving-doubling 2 x 2, recursive doubling 2 messages.
+    # Four hosts; inside a host no message is charged. Ring 2 x 3, halving-doubling 2 x 2, recursive doubling 2 messages.
     found = links("p5.48xlarge")
     ring, halving, doubling = all_reduce(found, 32)
-    assert [latency for latency, _ in (ring, halving, doubling)] == close([48e-6, 32e-6, 16e-6])
+    assert [latency for latency, _ in (ring, halving, doubling)] == close([6 * MESSAGE_S, 4 * MESSAGE_S, 2 * MESSAGE_S])
     assert ring[1] == halving[1] < doubling[1]
     # Recursive doubling sends all in every round: three rounds of eight, and two of the eighth that is left.
     assert doubling[1] == close(3 / (450 * GB) + 2 / 8 / (50 * GB))
-    assert [latency for latency, _ in all_gather(found, 32)] == close([24e-6, 16e-6, 16e-6])
+    assert [latency for latency, _ in all_gather(found, 32)] == close([3 * MESSAGE_S, 2 * MESSAGE_S, 2 * MESSAGE_S])
     # Small payloads go by recursive doubling, large ones by halving.
     assert min(range(3), key=lambda k: (ring, halving, doubling)[k][0] + (ring, halving, doubling)[k][1] * 1e3) == 2
     assert min(range(3), key=lambda k: (ring, halving, doubling)[k][0] + (ring, halving, doubling)[k][1] * 1e8) == 1
@@ -85,13 +88,13 @@ def test_all_to_all_by_hand():
     assert slope(all_to_all(links("p5.48xlarge"), 8)) == close(7 / 8 / (450 * GB))
     # Of sixteen in two hosts: seven parts stay in the host, eight leave it, in one message to the other host.
     (latency, per_byte), *_ = all_to_all(links("p5.48xlarge"), 16)
-    assert (latency, per_byte) == close((8e-6, 7 / 16 / (450 * GB) + 8 / 16 / (50 * GB)))
+    assert (latency, per_byte) == close((MESSAGE_S, 7 / 16 / (450 * GB) + 8 / 16 / (50 * GB)))
 
 
 def test_a_send_goes_to_the_level_at_which_two_meet():
     found = links("p5.48xlarge")
     assert send(found, 4) == close((0.0, 1 / (450 * GB)))
-    assert send(found, 8) == close((8e-6, 1 / (50 * GB)))
+    assert send(found, 8) == close((MESSAGE_S, 1 / (50 * GB)))
 
 
 def test_groups_fill_a_level_before_they_span_the_next():

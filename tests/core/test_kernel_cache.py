@@ -87,9 +87,9 @@ def test_an_edited_callee_of_the_engine_changes_its_result(tmp_path: Path):
     assert kernels.read_text().count(whole) == 1, "the line that this test edits is gone: choose another"
     one = replica(model="llama-3.1-8b", system="p5.48xlarge", accelerators=1)
     step_s = Reference(one).step_s(1.0, 1050.0)
-    # 32 layers, 1,050 tokens: keys and values of 8 heads of 128 in bf16 at 56 % of the bandwidth, 32 query heads at 45 % of the peak (calibration).
-    memory_s = 32 * 1050 * 2 * 8 * 128 * 2 / (one.accelerator.need("hbm_bandwidth").si * 0.56)
-    compute_s = 32 * 1050 * 4 * 32 * 128 / (one.accelerator.need("peak_bf16").si * 0.45)
+    # 32 layers, 1,050 tokens: keys and values of 8 heads of 128 in bf16 at their share of the bandwidth, 32 query heads at theirs of the peak.
+    memory_s = 32 * 1050 * 2 * 8 * 128 * 2 / (one.accelerator.need("hbm_bandwidth").si * one.parameters["kv_bandwidth_efficiency"])
+    compute_s = 32 * 1050 * 4 * 32 * 128 / (one.accelerator.need("peak_bf16").si * one.parameters["attention_compute_efficiency"])
     attention_s = (memory_s**4 + compute_s**4) ** 0.25
     cache = tmp_path / "cache"
     assert float(run(EVALUATE, tmp_path / "src", cache)) == close(step_s)

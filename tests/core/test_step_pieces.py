@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from accelmodel.core.fold import mean4
 from accelmodel.core.kernels import distinct_experts, exp2_in_place, log2, pairs_cost
+from accelmodel.core.replica import Replica
 from accelmodel.serving.steady_state import OUTPUTS
 from accelmodel.studies.points import replica
 from reference import causal_pairs
@@ -109,50 +111,55 @@ def test_distinct_experts_agree_with_libm(experts: int, chosen: int, skew: float
 # --- whole steps ----------------------------------------------------------------------------------------------------------------------------
 
 
-def without_stalls(**options: object):  # type: ignore[no-untyped-def]
+def without_stalls(**options: Any) -> Replica:
     """A replica whose decode no prefill stalls: its TPOT is its step."""
-    one = replica(**options)  # type: ignore[arg-type]
+    one = replica(**options)
     return copy_of(one, calibration=with_parameters(one.calibration, prefill_stall_fraction=0.0))
 
 
-def test_a_decode_step_of_llama_3_1_70b_by_hand():
-    # Eight H100, fp8 weights and KV, 32 sequences of 2,000 tokens, calibration's centres. Seconds per rank:
-    one = without_stalls(model="llama-3.1-70b", system="p5.48xlarge", weights="fp8", kv="fp8", engine="vllm")
-    bandwidth, link = 3.35e12, 450e9
-    assert (one.accelerator.need("hbm_bandwidth").si, one.accelerator.need("scale_up_bandwidth").si) == (bandwidth, link)
-    body = 80 * (2 * 8192 * 8192 + 2 * 8192 * 1024 + 3 * 8192 * 28_672) / 8
+def smax(memory_s: float, compute_s: float) -> float:
+    """Fourth-power mean."""
+    return float(np.hypot(memory_s**2, compute_s**2) ** 0.5)
+
+
+def step_by_hand_s(one: Replica, layers: int, hidden: int, heads: int, ffn: int, ranks: int, sequences: float, context: float, links: float) -> float:
+    """A decode step of a Llama 3.1 (8 KV heads of 128, a vocabulary of 128,256), weights and KV in fp8, LM head in bf16; `links` in bytes per sequence."""
+    p, bandwidth = one.parameters, one.accelerator.need("hbm_bandwidth").si
     peak_fp8, peak_bf16 = (one.accelerator.need(name).si for name in ("peak_fp8", "peak_bf16"))
-    body_s = np.hypot(np.square(body / (bandwidth * 0.91)), np.square(2 * body * (32 + 29) / (peak_fp8 * 0.54))) ** 0.5
-    head = 128_256 * 8192 / 8
-    head_s = np.hypot(np.square(2 * head / (bandwidth * 0.91)), np.square(2 * head * (32 + 29) / (peak_bf16 * 0.63))) ** 0.5
-    pairs_read = 32 * 2000 * 80
-    attention_s = np.hypot(np.square(pairs_read * 256 / (bandwidth * 0.56)), np.square(pairs_read * 4 * 8 * 128 / (peak_bf16 * 0.45))) ** 0.5
-    link_s = 80 * 2 * (2 * 7 / 8) * 8192 * 2 * 32 / (link * 0.53)
-    overhead_s = 80 * 54e-6 + 0.2e-3 + 32 * 13e-6 * 0.7
-    assert points(one, 1500.0, 1000.0, 32.0, 0.0)[TPOT, 0] == close(body_s + head_s + attention_s + link_s + overhead_s)
+    read, passed = bandwidth * p["weight_bandwidth_efficiency"], sequences + p["gemm_floor_tokens"]
+    body = layers * (2 * hidden**2 + 2 * hidden * 1024 + 3 * hidden * ffn) / ranks
+    head = 128_256 * hidden / ranks
+    seen = sequences * context * layers
+    body_s = smax(body / read, 2 * body * passed / (peak_fp8 * p["compute_efficiency_fp8"]))
+    head_s = smax(2 * head / read, 2 * head * passed / (peak_bf16 * p["compute_efficiency_bf16"]))
+    attend = 4 * heads / ranks * 128
+    attention_s = smax(seen * 256 / (bandwidth * p["kv_bandwidth_efficiency"]), seen * attend / (peak_bf16 * p["attention_compute_efficiency"]))
+    overhead_s = layers * p["layer_overhead"] + p["step_overhead"] + sequences * p["sequence_overhead"]
+    return body_s + head_s + attention_s + links * sequences / (450e9 * p["link_efficiency"]) + overhead_s
+
+
+def test_a_decode_step_of_llama_3_1_70b_by_hand():
+    # Eight H100, 32 sequences of 2,000 tokens; two all-reduces a layer of 8,192 x 2 bytes, 7/8 twice.
+    one = without_stalls(model="llama-3.1-70b", system="p5.48xlarge", weights="fp8", kv="fp8", engine="vllm")
+    assert (one.accelerator.need("hbm_bandwidth").si, one.accelerator.need("scale_up_bandwidth").si) == (3.35e12, 450e9)
+    expected = step_by_hand_s(one, 80, 8192, 64, 28_672, 8, 32.0, 2000.0, 80 * 2 * (2 * 7 / 8) * 8192 * 2)
+    assert points(one, 1500.0, 1000.0, 32.0, 0.0)[TPOT, 0] == close(expected)
 
 
 def test_a_pipelined_step_by_hand():
-    # Llama-3.1-405B, fp8, 126 layers in 2 stages of 8 H200: 64 sequences are two micro-batches of 32, each of which passes all layers on eighths of
-    # the matrices.
+    # Llama-3.1-405B, 126 layers in 2 stages of 8 H200: 64 sequences are two micro-batches of 32, each of which passes all layers, on eighths of the
+    # matrices, and is sent on once, an eighth by each over 50 GB/s.
     one = without_stalls(model="llama-3.1-405b", system="p5en.48xlarge", accelerators=16, pipeline_parallel=2, weights="fp8", kv="fp8", engine="vllm")
-    bandwidth, peak_fp8, peak_bf16 = (one.accelerator.need(name).si for name in ("hbm_bandwidth", "peak_fp8", "peak_bf16"))
-    body = 126 * (2 * 16_384**2 + 2 * 16_384 * 1024 + 3 * 16_384 * 53_248) / 8
-    body_s = np.hypot(np.square(body / (bandwidth * 0.91)), np.square(2 * body * (32 + 29) / (peak_fp8 * 0.54))) ** 0.5
-    head = 128_256 * 16_384 / 8
-    head_s = np.hypot(np.square(2 * head / (bandwidth * 0.91)), np.square(2 * head * (32 + 29) / (peak_bf16 * 0.63))) ** 0.5
-    read = 32 * 2000 * 126
-    attention_s = np.hypot(np.square(read * 256 / (bandwidth * 0.56)), np.square(read * 4 * 16 * 128 / (peak_bf16 * 0.45))) ** 0.5
-    link_s = 126 * 2 * (2 * 7 / 8) * 16_384 * 2 * 32 / (450e9 * 0.53) + 8e-6 + 32 * 16_384 * 2 / 8 / (50e9 * 0.53)
-    overhead_s = 126 * 54e-6 + 0.2e-3 + 32 * 13e-6 * 0.7
-    assert points(one, 1500.0, 1000.0, 64.0, 0.0)[TPOT, 0] == close(body_s + head_s + attention_s + link_s + overhead_s)
+    step_s = step_by_hand_s(one, 126, 16_384, 128, 53_248, 8, 32.0, 2000.0, 126 * 2 * (2 * 7 / 8) * 16_384 * 2)
+    send_s = one.parameters["scale_out_latency"] + 32 * 16_384 * 2 / 8 / (50e9 * one.parameters["link_efficiency"])
+    assert points(one, 1500.0, 1000.0, 64.0, 0.0)[TPOT, 0] == close(step_s + send_s)
 
 
 def test_stages_are_as_slow_as_the_fullest():
     # 32 layers in 3 stages: 11 in the fullest, 10.67 in the mean. One stage of one GPU each, so that all else but the sends is the same.
     whole = without_stalls(model="llama-3.1-8b", system="p5.48xlarge", accelerators=1)
     cut = without_stalls(model="llama-3.1-8b", system="p5.48xlarge", accelerators=3, pipeline_parallel=3)
-    sends_s = 2 * 16 * 4096 * 2 / (450e9 * 0.53)
+    sends_s = 2 * 16 * 4096 * 2 / (450e9 * cut.parameters["link_efficiency"])
     one, three = (points(some, 1000.0, 100.0, clients, 0.0)[TPOT, 0] for some, clients in ((whole, 16.0), (cut, 48.0)))
     assert three == close((one + sends_s) * 11 / (32 / 3))
 
@@ -172,5 +179,6 @@ def test_prompts_are_padded_to_their_bucket():
     ttft = OUTPUTS.index("time_to_first_token_s")
     first = points(padded, np.array([1.0, 2048.0, 2049.0]), 1.0, 1.0, 0.0)
     whole = points(plain, np.array([2048.0, 2048.0, 4096.0]), 1.0, 1.0, 0.0)
-    # But for the one decode step that a request waits for, which knows the prompt's own length.
-    assert first[ttft] - first[TPOT] == close(whole[ttft] - whole[TPOT])
+    # But for the decode steps that a request waits for, which know the prompt's own length.
+    steps = plain.parameters["first_step_wait_steps"]
+    assert first[ttft] - steps * first[TPOT] == close(whole[ttft] - steps * whole[TPOT])

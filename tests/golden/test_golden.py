@@ -24,12 +24,12 @@ POINTS = json.loads(FILE.read_text(encoding="utf-8"))
 
 @pytest.mark.parametrize("golden", POINTS, ids=lambda golden: golden["name"])
 def test_the_engine_says_what_it_said(golden: dict[str, Any]):
-    from accelmodel.serving.steady_state import OUTPUTS, closed_loop
+    from accelmodel.serving.steady_state import OUTPUTS, Grid, closed_loop
     from accelmodel.studies.points import replica
 
-    load = (np.array([float(value)]) for value in golden["load"].values())
-    out = dict(zip(OUTPUTS, closed_loop(replica(**golden["replica"]).constants, *load)[:, 0], strict=True))
-    assert {name: out[name] for name in KEPT} == pytest.approx({name: golden[name] for name in KEPT}, rel=1e-9)
+    load = Grid.of(*(np.array([float(value)]) for value in golden["load"].values()))
+    out = dict(zip(OUTPUTS, closed_loop(replica(**golden["replica"]).constants, load)[:, 0], strict=True))
+    assert {name: out[name] for name in KEPT} == pytest.approx({name: golden[name] for name in KEPT}, rel=1e-9, abs=0.0)
 
 
 def renewed(golden: dict[str, Any]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from accelmodel.serving.targets import LARGEST_CONCURRENCY, largest_concurrency
 from accelmodel.studies.points import replica
 from as_found import AsFound
 from reference import Reference
-from situations import close, copy_of, points, random_loads, random_replicas, with_figures, with_parameters
+from situations import close, copy_of, points, random_loads, random_replicas, with_figures
 
 TTFT, TPOT, LATENCY, OUTPUT_RATE, RUNNING, WAITING, CAPACITY, PREFILL = (
     OUTPUTS.index(name)
@@ -33,7 +33,7 @@ TTFT, TPOT, LATENCY, OUTPUT_RATE, RUNNING, WAITING, CAPACITY, PREFILL = (
 )
 
 # One of each kind: dense, one accelerator, experts dealt out, latent attention under attention data-parallelism, windows, states, a sparse index, ROCm, Neuron;
-# stages across hosts, context ranks, drafts of the model's own and of another model, compiled shapes, a static batch.
+# stages across hosts, context ranks, drafts of the model's own and of another model, compiled shapes, a static batch, pools apart.
 REPLICAS = {
     "dense": replica(model="llama-3.1-70b", system="p5.48xlarge", weights="fp8", kv="fp8"),
     "single": replica(model="llama-3.1-8b", system="p5.48xlarge", accelerators=1),
@@ -53,6 +53,7 @@ REPLICAS = {
     ),
     "compiled": replica(model="llama-3.1-8b", system="trn2.48xlarge", accelerators=1, compiled_batch=32, sequence_bucket=4096, prompt_bucket=512),
     "static": replica(model="llama-3.1-8b", system="p5.48xlarge", accelerators=1, mode="static"),
+    "pools": replica(model="llama-3.1-70b", system="p5.48xlarge", weights="fp8", mode="disaggregated"),
 }
 CONTINUOUS = sorted(name for name, one in REPLICAS.items() if one.serving.mode == "continuous")
 
@@ -97,9 +98,13 @@ def assert_equal(got: np.ndarray[tuple[int], np.dtype[np.float64]], expected: di
             assert value == close(expected.get(name, math.nan), rel), (name, where)
 
 
+KINDS = ("pipeline", "context", "attention_data", "expert", "speculative", "static", "disaggregated", "compiled", "hosts")
+
+
 def test_every_output_equals_the_reference_on_random_replicas_and_loads():
     rng = np.random.default_rng(20261122)
-    fitting, bindings, kinds = 0, set(), dict.fromkeys(("pipeline", "context", "attention_data", "expert", "speculative", "static", "compiled", "hosts"), 0)
+    fitting, bindings = 0, set()
+    kinds = dict.fromkeys(KINDS, 0)
     for one in random_replicas(rng, 1_500):
         loads = random_loads(rng, 2)
         out, reference = points(one, *loads), AsFound(one)
@@ -120,6 +125,7 @@ def is_of(one: Replica, kind: str) -> bool:
     run = {
         "speculative": one.serving.speculative_tokens > 0,
         "static": one.serving.mode == "static",
+        "disaggregated": one.serving.mode == "disaggregated",
         "compiled": one.serving.compiled_batch is not None,
         "hosts": one.accelerators > one.system.accelerators,
     }
@@ -172,16 +178,16 @@ def test_attending_to_cached_tokens_is_a_rectangle():
     # Fresh x cached pairs of 4 x heads x head_dim FLOP each; on Neuron a prompt's own square is computed whole, its rectangle behind a prefix is whole anyway.
     one = replica(model="llama-3.1-8b", system="trn2.48xlarge", accelerators=1)
     behind, alone = point(one, 8000.0, 1.0, 1.0, 0.75), point(one, 2000.0, 1.0, 1.0, 0.0)
-    prefill_s = [out[TTFT] - out[TPOT] for out in (behind, alone)]
+    prefill_s = [out[TTFT] - one.parameters["first_step_wait_steps"] * out[TPOT] for out in (behind, alone)]
     seconds = 32 * 4 * 32 * 128 * 2000 * 6000 / (one.accelerator.need("peak_bf16").si * one.parameters["attention_compute_efficiency"])
     assert prefill_s[0] - prefill_s[1] == close(seconds, 1e-9)
 
 
 def test_one_sequence_reads_its_whole_cache_on_its_rank():
-    # 61 layers x 576 x 2 bytes a token (arXiv:2412.19437) of 100,000 more tokens at 56 % of full bandwidth (calibration), whatever the attention groups.
+    # 61 layers x 576 x 2 bytes a token (arXiv:2412.19437) of 100,000 more tokens, whatever the attention groups.
     one = REPLICAS["latent"]
     short, long = (point(one, isl, 2.0, 1.0, 0.9)[TPOT] for isl in (1000.0, 101_000.0))
-    assert long - short >= 61 * 576 * 2 * 100_000 / (one.accelerator.need("hbm_bandwidth").si * 0.56)
+    assert long - short >= 61 * 576 * 2 * 100_000 / (one.accelerator.need("hbm_bandwidth").si * one.parameters["kv_bandwidth_efficiency"])
 
 
 def test_what_does_not_fit_is_nan_but_for_three_columns():
@@ -258,7 +264,9 @@ def test_the_unit_of_a_figure_changes_nothing(name: str, figure: str, unit: str,
 def test_littles_law(name: str, length: tuple[float, float], concurrency: float, hit: float):
     out = point(REPLICAS[name], *length, concurrency, hit)
     if not math.isnan(out[TTFT]):
-        in_system = out[OUTPUT_RATE] / length[1] * (out[TTFT] + (length[1] - 1) * out[TPOT])
+        # Rates of pools apart are those of one replica of the mix, of which only those that do not prefill have clients.
+        decoding = 1.0 - out[PREFILL] if REPLICAS[name].serving.mode == "disaggregated" else 1.0
+        in_system = out[OUTPUT_RATE] / decoding / length[1] * (out[TTFT] + (length[1] - 1) * out[TPOT])
         assert out[LATENCY] == close(out[TTFT] + (length[1] - 1) * out[TPOT])
         assert out[RUNNING] + out[WAITING] == close(in_system)
         assert out[RUNNING] + out[WAITING] == close(concurrency)
@@ -443,14 +451,15 @@ def test_the_largest_concurrency_meets_its_targets_and_one_more_does_not(name: s
 def test_without_targets_the_largest_concurrency_is_what_the_pool_admits():
     one = REPLICAS["dense"]
     found = largest_concurrency(one.constants, np.array([4000.0]), np.array([1000.0]), np.array([0.0]))[0, 0]
-    # By hand: 80 layers x 2 x 1 head x 128 bytes (fp8) a token and rank, 4,500 tokens, 85.9 GB x 0.92 - 1 GB - 0.25 GB of graphs - weights -
-    # activations of 8,192 tokens (2 x 8,192 of the residual and its normed copy, 2 x 28,672 / 8 of the FFN, two bytes each), times 1.26.
+    # By hand: 80 layers x 2 x 1 head x 128 bytes (fp8) a token and rank, 4,500 tokens; memory less reserves, weights, and activations of a full
+    # pass: 2 x 8,192 of the residual and its normed copy, 2 x 28,672 / 8 of the FFN, two bytes each.
     architecture = one.model.architecture
     weights = (architecture.parameters - 2 * architecture.embedding_parameters) / 8 + 2 * architecture.embedding_parameters * 2 / 8
-    activations = (2 * 8192 + 2 * 28_672 / 8) * 8192 * 2
-    pool = one.accelerator.memory.si * 0.92 - 1.25e9 - weights - activations
+    activations = (2 * 8192 + 2 * 28_672 / 8) * one.parameters["chunk_tokens"] * 2
+    p = one.parameters
+    pool = one.accelerator.memory.si * p["usable_memory_fraction"] - p["runtime_reserve"] - p["graph_reserve"] - weights - activations
     assert one.memory.pool_bytes == close(pool)
-    assert found == math.floor(1.26 * pool / (80 * 2 * 128 * 4500.0))
+    assert found == math.floor(p["kv_admission_factor"] * pool / (80 * 2 * 128 * 4500.0))
 
 
 def test_a_rate_that_some_concurrency_carries_is_found():

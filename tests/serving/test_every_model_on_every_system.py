@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from accelmodel.catalog.hardware import Accelerator, System
-from accelmodel.catalog.models import Model
+from accelmodel.catalog.models import Model, Moe
 from accelmodel.core.replica import BYTES_PER_WEIGHT, Replica
 from accelmodel.errors import InputError
 from accelmodel.serving.steady_state import OUTPUTS
@@ -46,7 +46,8 @@ def least_weight_bytes(model: Model) -> float:
     """Bytes of a model's weights as published, each once."""
     architecture = model.architecture
     dense, expert = architecture.native_dtype, architecture.expert_dtype or architecture.native_dtype
-    routed = sum(group.count * group.ffn.experts * group.ffn.expert_parameters(architecture.hidden_size) for group in architecture.groups if group.ffn and group.ffn.kind == "moe")
+    mixtures = [(group.count, group.ffn) for group in architecture.groups if isinstance(group.ffn, Moe)]
+    routed = sum(count * part.experts * part.expert_parameters(architecture.hidden_size) for count, part in mixtures)
     return routed * BYTES_PER_WEIGHT[expert] + (architecture.parameters - routed) * BYTES_PER_WEIGHT[dense]
 
 

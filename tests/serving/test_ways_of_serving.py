@@ -114,6 +114,27 @@ def test_nothing_stalls_a_static_step(name: str, clients: float, output_tokens: 
     assert waves[TPOT] <= mixed[TPOT] * (1 + 1e-12)
 
 
+# --- pools apart ----------------------------------------------------------------------------------------------------------------------------
+
+
+def test_pools_apart_by_hand():
+    # Llama-3.1-70B on eight H100, sixteen decoding clients of 4,000 in and 200 out: nothing stalls a step. The mean wait
+    # before a pool busy a share u of the time is u / (2 (1 - u)) prefills; 80 layers x 2 x 8 heads x 128 in fp8 cross eight links of 50 GB/s at 53 %.
+    one = run_as(REPLICAS["dense"], mode="disaggregated")
+    reference, p = Reference(REPLICAS["dense"]), one.parameters
+    lone_s, prompt_s = reference.prefill_s(4000.0, 0.0)
+    step_s = reference.step_s(16.0, 4100.0)
+    busy = p["prefill_pool_utilisation"]
+    transfer_s = 80 * 2 * 8 * 128 * 4000 / (8 * 50e9 * p["link_efficiency"])
+    first_s = p["first_token_overhead"] + lone_s + p["first_step_wait_steps"] * step_s + busy / (2 * (1 - busy)) * prompt_s + transfer_s
+    carried = 16 / (first_s + 199 * step_s)
+    pool = carried * prompt_s / busy
+    out = points(one, 4000.0, 200.0, 16.0, 0.0)[:, 0]
+    assert (out[TTFT], out[TPOT]) == close((first_s, step_s))
+    assert out[OUTPUT_RATE] == close(200 * carried / (1 + pool))
+    assert out[PREFILL] == close(pool / (1 + pool))
+
+
 # --- drafts ---------------------------------------------------------------------------------------------------------------------------------
 
 
@@ -144,19 +165,21 @@ def test_a_drafted_step_by_hand():
     # Llama-3.1-8B drafts three tokens for Llama-3.1-70B on eight H100, fp8 weights; one sequence of 1,000 tokens. Per rank: the large model's
     # matrices once for four tokens, the small one's three times for one; caches in bf16; two all-reduces a layer and token.
     one = drafting(0.0, 3)
+    p = one.parameters
     bandwidth, peak_fp8, peak_bf16 = (one.accelerator.need(name).si for name in ("hbm_bandwidth", "peak_fp8", "peak_bf16"))
-    seconds = 0.2e-3 + 13e-6 * 0.7
+    seconds = p["step_overhead"] + p["sequence_overhead"]
+    read, floor = bandwidth * p["weight_bandwidth_efficiency"], p["gemm_floor_tokens"]
     for layers, hidden, heads, ffn, times, tokens in ((80, 8192, 64, 28_672, 1, 4), (32, 4096, 32, 14_336, 3, 1)):
         body = layers * (2 * hidden**2 + 2 * hidden * 1024 + 3 * hidden * ffn) / 8
         head = 128_256 * hidden / 8
         cache, scores = layers * 1000 * 2 * 128 * 2, layers * 1000 * 4 * heads / 8 * 128 * tokens
         parts = (
-            (body / (bandwidth * 0.91), 2 * body * (tokens + 29) / (peak_fp8 * 0.54)),
-            (2 * head / (bandwidth * 0.91), 2 * head * (tokens + 29) / (peak_bf16 * 0.63)),
-            (cache / (bandwidth * 0.56), scores / (peak_bf16 * 0.45)),
+            (body / read, 2 * body * (tokens + floor) / (peak_fp8 * p["compute_efficiency_fp8"])),
+            (2 * head / read, 2 * head * (tokens + floor) / (peak_bf16 * p["compute_efficiency_bf16"])),
+            (cache / (bandwidth * p["kv_bandwidth_efficiency"]), scores / (peak_bf16 * p["attention_compute_efficiency"])),
         )
-        link_s = layers * 2 * (2 * 7 / 8) * hidden * 2 * tokens / (450e9 * 0.53)
-        seconds += times * (sum((memory**4 + compute**4) ** 0.25 for memory, compute in parts) + link_s + layers * 54e-6)
+        link_s = layers * 2 * (2 * 7 / 8) * hidden * 2 * tokens / (450e9 * p["link_efficiency"])
+        seconds += times * (sum((memory**4 + compute**4) ** 0.25 for memory, compute in parts) + link_s + layers * p["layer_overhead"])
     assert points(one, 750.0, 500.0, 1.0, 0.0)[TPOT, 0] == close(seconds)
 
 
@@ -209,7 +232,8 @@ LOADS = {"input_tokens": np.array([100.0, 2000.0, 8000.0] * 4), "output_tokens":
 
 
 def columns(cap_w: float | None, model: str = "llama-3.1-70b", system: str = "p5.48xlarge") -> dict[str, np.ndarray]:  # type: ignore[type-arg]
-    one = replica(model=model, system=system, weights="fp8", power_cap_w=cap_w)
+    base = replica(model=model, system=system, weights="fp8", power_cap_w=cap_w)
+    one = copy_of(base, calibration=with_parameters(base.calibration, power_floor_fraction=0.36))
     table = evaluate(one, **LOADS, columns=COLUMNS)
     return {name: table[name].to_numpy() for name in COLUMNS}
 
@@ -235,9 +259,10 @@ def test_a_lower_cap_never_speeds_up_and_is_kept(one_w: float, other_w: float):
 
 
 def test_the_clock_goes_with_the_cube_root_of_the_power_above_the_floor():
-    # 36 % of 700 W are drawn before any arithmetic (calibration): of the other 448 W, a cap of 476 W leaves a half. A prompt's arithmetic then takes
+    # 36 % of 700 W are drawn before any arithmetic: of the other 448 W, a cap of 476 W leaves a half. A prompt's arithmetic then takes
     # 2^(1/3) as long.
-    one = replica(model="llama-3.1-70b", system="p5.48xlarge", weights="fp8", power_cap_w=476.0)
+    base = replica(model="llama-3.1-70b", system="p5.48xlarge", weights="fp8", power_cap_w=476.0)
+    one = copy_of(base, calibration=with_parameters(base.calibration, power_floor_fraction=0.36))
     assert one.capped_constants is not None
     assert one.capped_constants["pair_s"][0] == close(one.constants["pair_s"][0] * 2 ** (1 / 3))
     assert one.capped_constants["prefill_compute_s"] == close(one.constants["prefill_compute_s"] * 2 ** (1 / 3))
@@ -254,5 +279,5 @@ def test_links_draw_their_share():
     silent, heard = (copy_of(one, calibration=with_parameters(one.calibration, power_link_fraction=share)) for share in (0.0, 0.3))
     quiet, loud = (points(some, 1000.0, 1000.0, 8.0, 0.0)[:, 0] for some in (silent, heard))
     tokens_per_s = quiet[OUTPUT_RATE] + quiet[OUTPUTS.index("input_tokens_per_s")]
-    busy = 80 * 2 * 1.75 * 16_384 / (32e9 * 0.53) * tokens_per_s
+    busy = 80 * 2 * 1.75 * 16_384 / (32e9 * one.parameters["link_efficiency"]) * tokens_per_s
     assert loud[POWER] - quiet[POWER] == close(8 * 350.0 * 0.3 * busy, 1e-9)

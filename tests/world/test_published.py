@@ -90,16 +90,17 @@ MEASURED = [
     # ROCm vLLM dev-docker README (f8c9a385), vLLM 0.9.1: one static batch of 32, whole latency.
     Measured(
         "Llama-3.1-405B, 8 MI300X, fp8, batch 32",
-        {"model": "llama-3.1-405b", "system": "mi300x-8", "weights": "fp8", "kv": "fp8", "engine": "vllm"},
+        {"model": "llama-3.1-405b", "system": "mi300x-8", "weights": "fp8", "kv": "fp8", "engine": "vllm", "mode": "static"},
         (128, 2048, 32),
         "request_latency_s",
         68.901,
         1.63,
     ),
-    # AWS Neuron SDK, Trn2 tutorial of Llama-3.3-70B (81ce03ae): tp 64 on 16 chips, one client, medians.
+    # AWS Neuron SDK, Trn2 tutorial of Llama-3.3-70B (81ce03ae): tp 64 on 16 chips, one client, medians; compiled for one sequence of 12,800 tokens,
+    # prompts padded to 2,048, 4,096, 8,192 or 12,288.
     Measured(
         "Llama-3.3-70B, 16 Trainium2, NxD Inference, 1 client",
-        {"model": "llama-3.3-70b", "system": "trn2.48xlarge", "engine": "nxdi"},
+        {"model": "llama-3.3-70b", "system": "trn2.48xlarge", "engine": "nxdi", "compiled_batch": 1, "sequence_bucket": 12_800, "prompt_bucket": 12_288},
         (10_000, 1501, 1),
         "time_per_output_token_s",
         19.66e-3,
@@ -107,7 +108,7 @@ MEASURED = [
     ),
     Measured(
         "the same on Trainium2, first token",
-        {"model": "llama-3.3-70b", "system": "trn2.48xlarge", "engine": "nxdi"},
+        {"model": "llama-3.3-70b", "system": "trn2.48xlarge", "engine": "nxdi", "compiled_batch": 1, "sequence_bucket": 12_800, "prompt_bucket": 12_288},
         (10_000, 1501, 1),
         "time_to_first_token_s",
         814.28e-3,
@@ -116,7 +117,7 @@ MEASURED = [
     # AWS Neuron benchmark CSV (060aef30), Transformers NeuronX 2.18: tp 32 on 16 chips, static batch of 4, median.
     Measured(
         "Llama-2-70B, 16 Trainium1, batch 4",
-        {"model": "llama-2-70b", "system": "trn1.32xlarge", "engine": "nxdi"},
+        {"model": "llama-2-70b", "system": "trn1.32xlarge", "engine": "transformers-neuronx", "mode": "static", "compiled_batch": 4},
         (128, 1024, 4),
         "time_per_output_token_s",
         27.21453e-3,

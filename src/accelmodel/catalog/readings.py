@@ -57,10 +57,11 @@ class Exclusion(Rule):
 
 
 class Readings(Strict):
-    """How to read published measurements: dtypes by label, assumptions, exclusions."""
+    """How to read published measurements: dtypes by label, assumptions, exclusions, and rows that are predicted but not fitted on (doubts)."""
 
     name: Name
     title: str
     dtypes: dict[str, str]
     readings: tuple[Reading, ...] = ()
     exclusions: tuple[Exclusion, ...] = ()
+    doubts: tuple[Exclusion, ...] = ()

@@ -18,6 +18,7 @@ from accelmodel.cli.evaluate import evaluate
 from accelmodel.cli.optimize import optimize
 from accelmodel.cli.output import emit, is_debugging, tell
 from accelmodel.cli.run import new, run
+from accelmodel.cli.validate import validate
 from accelmodel.errors import InputError
 
 # Typer keeps the base of its usage errors private; BadParameter, which it does not, tells it.
@@ -32,6 +33,7 @@ app = typer.Typer(
 app.command()(run)
 app.command()(evaluate)
 app.command()(optimize)
+app.command()(validate)
 app.command()(new)
 app.add_typer(catalog.app, name="catalog")
 

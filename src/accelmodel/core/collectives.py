@@ -31,21 +31,23 @@ class Link:
     bandwidth: float
     latency_s: float
 
-    def usable(self, group: float) -> float:
-        """Bytes per second that a group inside the level can use: only the links among its own members count.
+    def usable(self, parties: float, inner: float = 1.0) -> float:
+        """Bytes per second of a member whose group has `parties` here, each of them `inner` accelerators: only the links among its own count.
 
-        A switch gives every member its whole bandwidth. In a full mesh of n, a group of g owns (g - 1) / (n - 1) of a member's links; in a torus, a
-        group that fills k of d axes owns k / d of them.
+        A switch gives every member its whole bandwidth. In a full mesh of n, a member owns the links to its g - 1 partners, (g - 1) / (n - 1) of all. In
+        a torus it owns those of the axes along which its partners lie: sides are filled in order, by what is inside first.
         """
-        if group <= 1 or self.topology in ("switch", "pcie", "single", "ring"):
+        if parties <= 1 or self.topology in ("switch", "pcie", "single", "ring"):
             return self.bandwidth
         if self.topology == "mesh":
-            return self.bandwidth * (group - 1) / (self.accelerators - 1)
-        filled, rest = 0, group
+            return self.bandwidth * (parties - 1) / (self.accelerators - 1)
+        along, inside, outside = 0, inner, parties
         for side in self.shape:
-            if rest > 1:
-                filled, rest = filled + 1, rest / side
-        return self.bandwidth * max(filled, 1) / len(self.shape)
+            taken = min(side, inside)
+            inside /= taken
+            if side / taken > 1 and outside > 1:
+                along, outside = along + 1, outside / (side / taken)
+        return self.bandwidth * max(along, 1) / len(self.shape)
 
     @property
     def is_direct(self) -> bool:
@@ -56,85 +58,102 @@ class Link:
 def links_of(replica: Replica) -> tuple[Link, ...]:
     """The levels of a replica's network, innermost first; beyond the system's scale-up domain comes the scale-out network."""
     efficiency = replica.parameters["link_efficiency"]
-    found = [_scale_up(replica, level, efficiency) for level in replica.system.scale_up]
+    levels = replica.system.scale_up
+    found = [_scale_up(replica, level, inner, efficiency) for inner, level in zip((None, *levels), levels, strict=False)]
     scale_out = replica.accelerator.figures.scale_out_bandwidth
     if scale_out is not None:
         found.append(Link(math.inf, "switch", (), scale_out.si * efficiency, replica.parameters["scale_out_latency"]))
     return tuple(found)
 
 
-def _scale_up(replica: Replica, level: Level, efficiency: float) -> Link:
+def _scale_up(replica: Replica, level: Level, inner: Level | None, efficiency: float) -> Link:
+    """A level as a link. A torus that states a bandwidth of its own beyond an inner torus states that of the axes which it adds."""
     if level.accelerators == 1:
         return Link(1, "single", (), math.inf, 0.0)
     bandwidth = level.bandwidth or replica.accelerator.need("scale_up_bandwidth")
-    return Link(level.accelerators, level.topology, level.shape, bandwidth.si * efficiency, 0.0)
+    shape = level.shape
+    if inner is not None and level.bandwidth is not None and shape[: len(inner.shape)] == inner.shape:
+        shape = shape[len(inner.shape) :]
+    return Link(level.accelerators, level.topology, shape, bandwidth.si * efficiency, 0.0)
 
 
-def spans(links: tuple[Link, ...], group: int) -> list[tuple[Link, float]]:
-    """Levels that a group of accelerators spans, each with the number of parties that meet there.
+@dataclass(frozen=True)
+class Span:
+    """A level that a group spans: `parties` meet there, each of them `inner` accelerators."""
 
-    >>> inner, outer = Link(8, "switch", (), 1.0, 0.0), Link(64, "switch", (), 1.0, 0.0)
-    >>> [parties for _, parties in spans((inner, outer), 16)]
-    [8, 2.0]
+    link: Link
+    parties: float
+    inner: float
+
+    @property
+    def rate(self) -> float:
+        """Bytes per second of a member among its partners here."""
+        return self.link.usable(self.parties, 1.0 if len(self.link.shape) == 1 else self.inner)
+
+
+def spans(links: tuple[Link, ...], group: float, inner: float = 1.0) -> list[Span]:
+    """Levels that a group of accelerators spans. With `inner`, the members lie that many accelerators apart, and only what is beyond them counts.
+
+    >>> near, far = Link(8, "switch", (), 1.0, 0.0), Link(64, "switch", (), 1.0, 0.0)
+    >>> [span.parties for span in spans((near, far), 16)]
+    [8.0, 2.0]
     """
-    found, covered = [], 1.0
+    found, covered = [], inner
     for link in links:
         reach = min(link.accelerators, group)
         if reach > covered:
-            found.append((link, reach / covered))
+            found.append(Span(link, reach / covered, covered))
             covered = reach
     return found
 
 
-def all_reduce(links: tuple[Link, ...], group: int) -> Lines:
+def all_reduce(links: tuple[Link, ...], group: float) -> Lines:
     """All-reduce of a payload among `group` accelerators: ring, halving-doubling (where all reach all), recursive doubling.
 
-    Per level with g parties and one-way bandwidth B: a ring sends 2 (g - 1) / g of the payload in 2 (g - 1) messages, halving-doubling the same in 2 log2 g,
-    recursive doubling the whole payload in each of log2 g. An outer level carries the 1 / g that the levels inside leave to each member.
+    Per level with g parties and one-way bandwidth B: a ring sends 2 (g - 1) / g of the payload in 2 (g - 1) messages, halving-doubling the same in
+    2 log2 g, recursive doubling the whole payload in each of log2 g. An outer level carries the 1 / g that the levels inside leave to each member.
     """
     ring, halving, doubling = (0.0, 0.0), (0.0, 0.0), (0.0, 0.0)
     left = 1.0
-    for link, parties in spans(links, group):
-        rate, steps = link.usable(parties), math.ceil(math.log2(parties))
-        share = 2.0 * (parties - 1) / parties * left / rate
-        ring = (ring[0] + 2.0 * (parties - 1) * link.latency_s, ring[1] + share)
-        messages = 2.0 * steps if link.is_direct else 2.0 * (parties - 1)
-        halving = (halving[0] + messages * link.latency_s, halving[1] + share)
-        doubling = (doubling[0] + steps * link.latency_s, doubling[1] + steps * left / rate)
+    for span in spans(links, group):
+        latency, parties, steps = span.link.latency_s, span.parties, math.ceil(math.log2(span.parties))
+        share = 2.0 * (parties - 1) / parties * left / span.rate
+        ring = (ring[0] + 2.0 * (parties - 1) * latency, ring[1] + share)
+        messages = 2.0 * steps if span.link.is_direct else 2.0 * (parties - 1)
+        halving = (halving[0] + messages * latency, halving[1] + share)
+        doubling = (doubling[0] + steps * latency, doubling[1] + steps * left / span.rate)
         left /= parties
     return ring, halving, doubling
 
 
-def all_gather(links: tuple[Link, ...], group: int) -> Lines:
-    """All-gather of a whole among `group` accelerators, or a reduce-scatter: (g - 1) / g of it per level, in g - 1 messages (ring) or log2 g (doubling)."""
+def all_gather(links: tuple[Link, ...], group: float, inner: float = 1.0) -> Lines:
+    """All-gather of a whole among a group, or a reduce-scatter: (g - 1) / g of it per level, in g - 1 messages (ring) or log2 g (doubling)."""
     ring, doubling = (0.0, 0.0), (0.0, 0.0)
     left = 1.0
-    for link, parties in spans(links, group):
-        share = (parties - 1) / parties * left / link.usable(parties)
-        ring = (ring[0] + (parties - 1) * link.latency_s, ring[1] + share)
-        messages = math.ceil(math.log2(parties)) if link.is_direct else parties - 1
-        doubling = (doubling[0] + messages * link.latency_s, doubling[1] + share)
-        left /= parties
+    for span in spans(links, group, inner):
+        share = (span.parties - 1) / span.parties * left / span.rate
+        ring = (ring[0] + (span.parties - 1) * span.link.latency_s, ring[1] + share)
+        messages = math.ceil(math.log2(span.parties)) if span.link.is_direct else span.parties - 1
+        doubling = (doubling[0] + messages * span.link.latency_s, doubling[1] + share)
+        left /= span.parties
     return ring, doubling, doubling
 
 
-def all_to_all(links: tuple[Link, ...], group: int) -> Lines:
+def all_to_all(links: tuple[Link, ...], group: float) -> Lines:
     """All-to-all of what one accelerator sends in all: at each level the share that leaves it, in one message a partner.
 
     Of uniform traffic among G, a level that joins parties of n members carries (n_level - n_inner) / G of what an accelerator sends.
     """
-    latency, per_byte, covered = 0.0, 0.0, 1.0
-    for link, parties in spans(links, group):
-        reach = covered * parties
-        latency += (parties - 1) * link.latency_s
-        per_byte += (reach - covered) / group / link.usable(parties)
-        covered = reach
+    latency, per_byte = 0.0, 0.0
+    for span in spans(links, group):
+        latency += (span.parties - 1) * span.link.latency_s
+        per_byte += span.inner * (span.parties - 1) / group / span.rate
     return ((latency, per_byte),) * 3
 
 
-def send(links: tuple[Link, ...], distance: int) -> Line:
-    """Point to point to an accelerator `distance` accelerators away: the outermost level on the way, all links of that level."""
-    reached = [link for link in links if link.accelerators > distance] or [links[-1]]
+def send(links: tuple[Link, ...], position: float) -> Line:
+    """Point to point across the boundary at `position` (in accelerators): the innermost level that joins both sides of it, with all its links."""
+    reached = [link for link in links if position % link.accelerators] or [links[-1]]
     return reached[0].latency_s, 1.0 / reached[0].bandwidth
 
 

@@ -21,7 +21,7 @@ from accelmodel.errors import InputError
 _GEMMS = 8  # distinct memory-to-compute ratios: three weight dtypes, router and head, each at its own share of the tokens, and those of a draft
 _EXPERTS = 2  # the model's own and its draft's
 _CAPS = 4  # distinct context bounds: windows, chunks, sparse choices
-_LINKS = 4  # collectives whose algorithms differ in latency
+_LINKS = 12  # collectives whose algorithms differ in latency
 
 CONSTANTS = np.dtype(
     [
@@ -74,6 +74,7 @@ CONSTANTS = np.dtype(
         ("pair_s", "f8"),
         ("cap_pair_s", "f8", (_CAPS,)),
         ("pass_overhead_s", "f8"),
+        ("pass_latency_s", "f8"),
         ("chunk_tokens", "f8"),
         ("prefill_latency_factor", "f8"),
         ("serial_prefill", "f8"),
@@ -115,12 +116,13 @@ CONSTANTS = np.dtype(
         ("ideal_cap_flop_s", "f8", (_CAPS,)),
         ("ideal_pair_s", "f8"),
         ("ideal_cap_pair_s", "f8", (_CAPS,)),
+        ("ideal_pass_s", "f8"),
         ("link_busy_s", "f8"),
         ("prefill_link_busy_s", "f8"),
         # Power.
         ("accelerators", "f8"),
         ("tdp_w", "f8"),
-        ("largest_power_fraction", "f8"),
+        ("power_cap_w", "f8"),
         ("power_floor_fraction", "f8"),
         ("power_memory_fraction", "f8"),
         ("power_compute_fraction", "f8"),
@@ -226,6 +228,7 @@ def _fold_links(c: Any, table: Table) -> None:
         busy = times * float(slopes.min())
         c["link_busy_s"] += busy
         c["prefill_link_busy_s"] += row["layers"] * row["share"] * row["prefill_link_token_s"]
+        c["pass_latency_s"] += row["layers"] * row["prefill_link_latency_s"]
         if not row["link_latency_s"].any():
             c["link_s"] += busy
             continue
@@ -242,8 +245,7 @@ def _fold_prefill(c: Any, table: Table) -> None:
     """Prefill at the margin of a full chunk on every attention group; `prefill_lone_token_s` is what of it is linear for a lone prompt too."""
     rows = _context_rows(table)
     state = float((rows["layers"] * rows["share"] * rows["flop_per_token"] / rows["compute_rate"]).sum())
-    groups = c["attention_data"] * c["context_ranks"]
-    tokens = c["chunk_tokens"] * groups
+    tokens = c["chunk_tokens"] * c["attention_data"]
     in_chunk = mean4(c["prefill_memory_s"], c["prefill_compute_s"] * tokens + c["prefill_floor_s"])
     per_pass = float((in_chunk * c["prefill_all"]).sum()) + c["prefill_sampled_s"]
     for index in range(int(c["expert_groups"])):
@@ -251,7 +253,7 @@ def _fold_prefill(c: Any, table: Table) -> None:
         compute = c["expert_compute_s"][index] * tokens + c["expert_floor_s"][index] * distinct
         per_pass += float(mean4(c["expert_memory_s"][index] * distinct, compute))
     c["prefill_lone_token_s"] = state + c["prefill_link_busy_s"]
-    c["prefill_token_s"] = per_pass / tokens + c["prefill_lone_token_s"]
+    c["prefill_token_s"] = (per_pass + c["pass_latency_s"]) / tokens + c["prefill_lone_token_s"]
 
 
 def _fold_memory(c: Any, replica: Replica, table: Table) -> None:
@@ -268,6 +270,8 @@ def _fold_memory(c: Any, replica: Replica, table: Table) -> None:
 def _fold_ideal(c: Any, table: Table) -> None:
     dense = table[(table["experts"] == 0) & (table["weight_bytes"] > 0)]
     c["ideal_weight_s"] = float((dense["layers"] * dense["repeats"] * dense["weight_bytes"] / dense["memory_peak"]).sum())
+    passed = table[table["weight_bytes"] > 0]
+    c["ideal_pass_s"] = float((passed["layers"] * passed["weight_bytes"] / passed["memory_peak"]).sum())
     per_token = table["layers"] * table["share"] * table["flop_per_token"] / table["compute_peak"]
     c["ideal_step_flop_s"] = float((per_token * table["repeats"] * table["step_tokens"]).sum())
     c["ideal_token_flop_s"] = float(per_token[table["sampled"] == 0].sum())
@@ -279,7 +283,8 @@ def _fold_engine(c: Any, replica: Replica, table: Table) -> None:
     layer_overhead_s = float((table["layers"] * table["repeats"] * table["overhead_s"]).sum())
     c["overhead_s"] = layer_overhead_s + parameters["step_overhead"]
     c["sequence_s"] = parameters["sequence_overhead"]
-    c["pass_overhead_s"] = replica.model.architecture.layers * parameters["prefill_layer_overhead"] + float((table["layers"] * table["overhead_s"]).sum())
+    passed = float(table["layers"][np.char.endswith(table["kind"], "overhead")].sum())
+    c["pass_overhead_s"] = passed * parameters["prefill_layer_overhead"] + float((table["layers"] * table["overhead_s"]).sum())
     c["pass_overhead_s"] += parameters["step_overhead"]
     c["square_factor"] = parameters["prefill_square_factor"]
     c["chunk_tokens"] = serving.chunk_tokens or parameters["chunk_tokens"]
@@ -291,7 +296,8 @@ def _fold_engine(c: Any, replica: Replica, table: Table) -> None:
     c["prefill_pool_utilisation"] = parameters["prefill_pool_utilisation"]
     if serving.mode == "disaggregated":
         rate = replica.accelerator.need("scale_out_bandwidth").si * parameters["link_efficiency"]
-        c["transfer_s_per_byte"] = replica.accelerator.ranks / rate
+        parts = replica.parallelism
+        c["transfer_s_per_byte"] = replica.accelerator.ranks / rate * replica.stage_balance / (parts.pipeline * parts.context)
     c["first_token_overhead_s"] = parameters["first_token_overhead"]
     for name in (
         *("prefill_latency_factor", "serial_prefill", "first_step_wait_steps", "burst_fraction", "prefill_stall_fraction", "kv_admission_factor"),
@@ -311,7 +317,7 @@ def fold(replica: Replica, clock_fraction: float = 1.0) -> Constants:
     c["stages"], c["stage_balance"] = parts.pipeline, replica.stage_balance
     c["accelerators"] = replica.accelerators
     c["tdp_w"] = tdp.si if tdp else math.nan
-    c["largest_power_fraction"] = min(1.0, cap_w / tdp.si) if tdp and cap_w else 1.0
+    c["power_cap_w"] = math.inf if cap_w is None else cap_w
     _fold_engine(c, replica, table)
     _fold_gemms(c, table)
     _fold_experts(c, table, replica.parameters["expert_skew_exponent"])
@@ -320,4 +326,6 @@ def fold(replica: Replica, clock_fraction: float = 1.0) -> Constants:
     _fold_memory(c, replica, table)
     _fold_prefill(c, table)
     _fold_ideal(c, table)
+    # A lower clock needs a lower voltage: the energy of a FLOP goes with its square.
+    c["power_compute_fraction"] *= clock_fraction**2
     return constants

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from accelmodel.catalog.models import Dense, Moe
+from accelmodel.catalog.models import Architecture, Dense, Moe
 from accelmodel.core.operators import ACTIVATION_BYTES, Table
 from accelmodel.core.replica import Replica
 
@@ -40,19 +40,23 @@ def memory_of(replica: Replica, table: Table) -> Memory:
     parts, ranks, p = replica.parallelism, replica.accelerator.ranks, replica.parameters
     is_head = np.char.endswith(table["kind"], "lm_head")
     layer_bytes = float(np.sum((table["layers"] * table["weight_bytes"])[~is_head]))
-    head_bytes = float(np.max((table["layers"] * table["weight_bytes"])[is_head]))
-    architecture = replica.model.architecture
-    embedding_bytes = architecture.embedding_parameters * ACTIVATION_BYTES / parts.tensor
-    if parts.pipeline > 1:
-        ends_bytes = max(embedding_bytes, head_bytes)
-    else:
-        ends_bytes = max(embedding_bytes, head_bytes) if architecture.tied_embeddings else embedding_bytes + head_bytes
+    ends_bytes = _ends_bytes(replica, replica.model.architecture)
+    if replica.draft is not None and replica.is_drafted:
+        ends_bytes += _ends_bytes(replica, replica.draft.architecture)
     return Memory(
         usable_bytes=replica.accelerator.memory.si / ranks * p["usable_memory_fraction"],
         weight_bytes=layer_bytes / parts.pipeline * replica.stage_balance + ends_bytes,
         activation_bytes=activation_bytes(replica),
         runtime_bytes=(p["runtime_reserve"] + p["graph_reserve"]) / ranks,
     )
+
+
+def _ends_bytes(replica: Replica, architecture: Architecture) -> float:
+    """Embedding and LM head of a model on one rank of the stage that holds more of them; one table where they are tied."""
+    embedding_bytes = architecture.embedding_parameters * ACTIVATION_BYTES / replica.parallelism.tensor
+    head_bytes = architecture.embedding_parameters * ACTIVATION_BYTES / replica.parallelism.stage_ranks
+    apart = replica.parallelism.pipeline > 1 or architecture.tied_embeddings
+    return max(embedding_bytes, head_bytes) if apart else embedding_bytes + head_bytes
 
 
 def activation_bytes(replica: Replica) -> float:
@@ -68,5 +72,6 @@ def activation_bytes(replica: Replica) -> float:
             widest = max(widest, group.ffn.intermediate_size / parts.tensor)
         elif isinstance(group.ffn, Moe):
             routed = group.ffn.expert_intermediate_size * group.ffn.experts_per_token * parts.attention_data * parts.context / parts.stage_ranks
-            widest = max(widest, routed, group.ffn.shared_intermediate_size / parts.tensor)
+            cut = parts.tensor if parts.stage_ranks == parts.tensor else 1
+            widest = max(widest, routed, group.ffn.shared_intermediate_size / cut)
     return (2.0 * architecture.hidden_size + 2.0 * widest) * chunk / parts.context * ACTIVATION_BYTES

@@ -19,13 +19,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from accelmodel.catalog.models import Architecture, Attention, Compressed, Dense, Gqa, LayerGroup, Linear, Mamba2, Mla, Moe, NextN, SparseIndex
-from accelmodel.core.collectives import Lines, all_gather, all_reduce, all_to_all, fastest_slope, links_of, scaled, send
+from accelmodel.core.collectives import Line, Lines, all_gather, all_reduce, all_to_all, fastest_slope, joined, links_of, scaled, send
 from accelmodel.core.replica import BYTES_PER_WEIGHT, Replica
 
 ACTIVATION_BYTES = 2.0  # activations travel and accumulate in 16 bits, whatever the weights are
@@ -61,6 +61,7 @@ class Row:
     stored_state_bytes: float = 0.0
     link_latency_s: tuple[float, float, float] = (0.0, 0.0, 0.0)
     link_token_s: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    prefill_link_latency_s: float = 0.0
     prefill_link_token_s: float = 0.0
     overhead_s: float = 0.0
     repeats: float = 1.0
@@ -94,6 +95,10 @@ class _Builder:
         self.peak_bf16 = replica.peak("bf16").si * self.per_rank
         self.links = links_of(replica)
         self.exposed = 1.0 - self.p["link_overlap_fraction"]
+
+    def dtype(self, component: Literal["attention", "ffn", "expert"]) -> str:
+        """Dtype of a component's weights."""
+        return self.replica.weight_dtype(component, self.architecture)
 
     def heads(self, heads: int) -> float:
         """Heads of one rank; padded to a multiple of the ranks where the software does so."""
@@ -152,7 +157,7 @@ class _Builder:
 
     def gqa(self, part: Gqa, layers: float) -> Iterator[Row]:
         """Grouped-query attention (Ainslie et al., arXiv:2305.13245): KV is read once per KV head, FLOP are spent once per query head."""
-        dtype = self.replica.weight_dtype("attention")
+        dtype = self.dtype("attention")
         heads, kv_heads = self.heads(part.heads), self.kv_heads(part.kv_heads, part.heads)
         queries = heads * (part.head_dim + (part.v_head_dim if part.output_gate else 0))
         qkv = self.hidden * (queries + kv_heads * (part.head_dim + part.v_head_dim))
@@ -179,7 +184,7 @@ class _Builder:
         """Multi-head latent attention (arXiv:2405.04434): absorbed in decode (every head attends to the latent), expanded in prefill. Each rank holds
         the whole latent.
         """
-        dtype = self.replica.weight_dtype("attention")
+        dtype = self.dtype("attention")
         heads = self.heads(part.heads)
         query_width = heads * (part.qk_nope_head_dim + part.qk_rope_head_dim)
         rank = part.q_lora_rank
@@ -204,7 +209,7 @@ class _Builder:
 
     def compressed(self, part: Compressed, layers: float) -> Iterator[Row]:
         """Attention over a window and over one compressed entry per `compression` tokens, keys serving as values; the index picks among compressed entries."""
-        dtype = self.replica.weight_dtype("attention")
+        dtype = self.dtype("attention")
         heads = self.heads(part.heads)
         per_entry = 2 * (2 if part.overlap else 1) if part.compression > 1 else 0
         inputs = part.q_lora_rank * (self.hidden + heads * part.head_dim) + self.hidden * part.head_dim * (1 + per_entry)
@@ -240,7 +245,7 @@ class _Builder:
         if not index.owned:
             return
         weights = index.parameters(int(self.hidden), int(query_size)) + (per_entry - 1) * self.hidden * index.index_head_dim
-        yield self.gemm("index_projection", layers, weights, self.replica.weight_dtype("attention"), self.share)
+        yield self.gemm("index_projection", layers, weights, self.dtype("attention"), self.share)
         pair_flop = FLOP_PER_WEIGHT * index.index_heads * index.index_head_dim / compression
         key_bytes = index.index_head_dim * BYTES_PER_WEIGHT["fp8"] / compression
         yield self.context("index", layers, context_bytes=key_bytes, context_flop=pair_flop, prefill_pair_flop=pair_flop, stored_bytes=key_bytes)
@@ -251,7 +256,7 @@ class _Builder:
         weights = part.parameters(int(self.hidden)) * padding / self.tp
         state = part.state_elements * padding / self.tp
         state_bytes = state * BYTES_PER_WEIGHT[part.state_dtype]
-        yield self.gemm(f"{kind}_projections", layers, weights, self.replica.weight_dtype("attention"), self.share)
+        yield self.gemm(f"{kind}_projections", layers, weights, self.dtype("attention"), self.share)
         # The state's update and read-out are FLOP per token in prefill too; as a chunked scan they run on the same units as attention.
         yield self.context(
             f"{kind}_state",
@@ -265,15 +270,15 @@ class _Builder:
         """Rows of an FFN. Under attention data-parallelism every rank sees all tokens of the routed experts, and its own of the rest."""
         matrices = 3.0 if part.gated else 2.0
         if isinstance(part, Dense):
-            yield self.gemm("ffn", layers, matrices * self.hidden * part.intermediate_size / self.tp, self.replica.weight_dtype("ffn"), self.share)
+            yield self.gemm("ffn", layers, matrices * self.hidden * part.intermediate_size / self.tp, self.dtype("ffn"), self.share)
             return
         yield self.gemm("router", layers, self.hidden * part.experts, "bf16", self.share)
         if part.latent_size:
-            yield self.gemm("latent", layers, 2 * self.hidden * part.latent_size / self.tp, self.replica.weight_dtype("ffn"), self.share)
+            yield self.gemm("latent", layers, 2 * self.hidden * part.latent_size / self.tp, self.dtype("ffn"), self.share)
         if part.shared_intermediate_size:
             split = self.tp if self.groups == 1 else 1
             shared = matrices * self.hidden * part.shared_intermediate_size / split
-            yield self.gemm("shared_expert", layers, shared, self.replica.weight_dtype("ffn"), self.share)
+            yield self.gemm("shared_expert", layers, shared, self.dtype("ffn"), self.share)
         yield self.routed(part, layers, matrices)
 
     def routed(self, part: Moe, layers: float, matrices: float) -> Row:
@@ -281,7 +286,7 @@ class _Builder:
         parallelism = self.parts
         expert = matrices * (part.latent_size or self.hidden) * part.expert_intermediate_size / parallelism.expert_tensor
         local = part.experts / parallelism.expert
-        whole = self.gemm("routed_experts", layers, expert * local, self.replica.weight_dtype("expert"), 1.0, efficiency=self.p["expert_efficiency"])
+        whole = self.gemm("routed_experts", layers, expert * local, self.dtype("expert"), 1.0, efficiency=self.p["expert_efficiency"])
         imbalance = self.p["expert_imbalance_factor"] if parallelism.expert > 1 else 1.0
         per_token = FLOP_PER_WEIGHT * expert * part.experts_per_token / parallelism.expert
         return replace(whole, flop_per_token=per_token * imbalance, experts=local, miss_probability=1.0 - part.experts_per_token / part.experts)
@@ -290,8 +295,16 @@ class _Builder:
         """A row of collectives from lines per token, less the stated overlap with compute."""
         latency = tuple(latency * self.exposed for latency, _ in lines)
         per_token = tuple(seconds * self.exposed for _, seconds in lines)
-        prefill = min(seconds for _, seconds in (prefill_lines or lines)) * self.exposed
-        return Row(kind, layers, share, link_latency_s=latency, link_token_s=per_token, prefill_link_token_s=prefill)  # type: ignore[arg-type]
+        slowest_to_start, least = min(prefill_lines or lines, key=lambda line: (line[1], line[0]))
+        return Row(
+            kind,
+            layers,
+            share,
+            link_latency_s=latency,  # type: ignore[arg-type]
+            link_token_s=per_token,  # type: ignore[arg-type]
+            prefill_link_latency_s=slowest_to_start * self.exposed,
+            prefill_link_token_s=least * self.exposed,
+        )
 
     def collectives(self, group: LayerGroup) -> Iterator[Row]:
         """One all-reduce after attention and one after the FFN; among attention groups the FFN's tokens are exchanged instead."""
@@ -300,8 +313,8 @@ class _Builder:
         if group.attention is not None:
             if tensor_chips > 1:
                 yield self.linked("attention_all_reduce", group.count, self.share, scaled(all_reduce(self.links, tensor_chips), payload))
-            if self.parts.context > 1:
-                yield self.context_exchange(group)
+            if self.replica.chips(self.tp * self.parts.context) > tensor_chips:
+                yield self.context_exchange(group.attention, group.count)
         if group.ffn is None or stage_chips == 1:
             return
         if self.groups == 1:
@@ -314,35 +327,53 @@ class _Builder:
     def expert_exchange(self, part: Moe, chips: int, payload: float) -> Lines:
         """Dispatch and combine of one token of the replica: gather all and scatter the sums, or send each token to its experts' ranks alone; the lesser.
 
-        All-to-all: every rank sends its share of the tokens to as many ranks as hold their experts, and gets as much back.
+        All-to-all: an accelerator sends the tokens of its attention groups to as many ranks as hold their experts, and gets as much back.
         """
-        gathered = scaled(all_gather(self.links, chips), 2 * payload)
+        gather = scaled(all_gather(self.links, chips), payload)
+        gathered = joined(gather, gather)
         if self.parts.expert == 1:
             return gathered
         copies = min(part.experts_per_token, self.parts.expert)
-        return fastest_slope(gathered, scaled(all_to_all(self.links, chips), 2 * copies * payload * self.share))
+        groups_on_chip = max(self.replica.accelerator.ranks / self.tp, 1.0)
+        dispatch = scaled(all_to_all(self.links, chips), copies * payload * self.share * groups_on_chip)
+        return fastest_slope(gathered, joined(dispatch, dispatch))
 
-    def context_exchange(self, group: LayerGroup) -> Row:
-        """Among context ranks: in decode queries are gathered and partial outputs reduced; in prefill keys and values go round (arXiv:2310.01889)."""
-        part = group.attention
-        chips, inner = self.replica.chips(self.tp * self.parts.context), self.replica.chips(self.tp)
-        width = self.attention_width(part)
-        kept = sum(row.stored_bytes for row in self.attention(part, 1.0)) if part is not None else 0.0
-        parties = tuple(replace(link, accelerators=max(link.accelerators / inner, 1.0)) for link in self.links)
-        lines = all_gather(parties, max(chips // inner, 1))
-        return self.linked("context_exchange", group.count, 1.0 / self.parts.attention_data, scaled(lines, 2 * width * ACTIVATION_BYTES), scaled(lines, kept))
+    def context_exchange(self, part: Attention, layers: float) -> Row:
+        """Among context ranks: in decode queries are gathered and partial outputs reduced; in prefill keys and values go round (arXiv:2310.01889).
 
-    def attention_width(self, part: Attention | None) -> float:
-        """Numbers in the attention output of one token on one rank."""
-        heads = self.heads(getattr(part, "heads", 1))
-        return heads * float(getattr(part, "v_head_dim", getattr(part, "head_dim", 1)))
+        An accelerator exchanges for all of its ranks; those of one tensor group hold different heads.
+        """
+        inner = self.replica.chips(self.tp)
+        lines = all_gather(self.links, self.replica.chips(self.tp * self.parts.context), inner)
+        ranks = min(self.replica.accelerator.ranks, self.tp)
+        kept = sum(row.stored_bytes for row in self.attention(part, 1.0)) * ranks
+        exchanged = scaled(lines, self.query_and_output_width(part) * ACTIVATION_BYTES * ranks)
+        return self.linked("context_exchange", layers, 1.0 / self.parts.attention_data, exchanged, scaled(lines, kept))
+
+    def query_and_output_width(self, part: Attention) -> float:
+        """Numbers in the queries and in the attention output of one token on one rank."""
+        match part:
+            case Mla():
+                return self.heads(part.heads) * (part.qk_nope_head_dim + part.qk_rope_head_dim + part.v_head_dim)
+            case Gqa():
+                return self.heads(part.heads) * (part.head_dim + part.v_head_dim)
+            case Compressed():
+                return self.heads(part.heads) * 2.0 * part.head_dim
+            case _:
+                return 0.0
 
     def pipeline(self) -> Iterator[Row]:
-        """Activations sent from stage to stage, each rank its share of them (Narayanan et al., arXiv:2104.04473, section 4.1)."""
-        if self.parts.pipeline > 1:
-            latency, per_byte = send(self.links, self.replica.chips(self.parts.stage_ranks))
-            line = (latency, per_byte * self.hidden * ACTIVATION_BYTES / self.tp)
-            yield self.linked("stage_send", self.parts.pipeline - 1, self.share, (line, line, line))
+        """Activations sent from stage to stage, each rank its share of them (Narayanan et al., arXiv:2104.04473, section 4.1); a row per level crossed."""
+        ranks = self.replica.accelerator.ranks
+        crossed: dict[Line, int] = {}
+        for boundary in range(1, self.parts.pipeline):
+            position = boundary * self.parts.stage_ranks / ranks
+            if position == int(position):  # else both sides lie on one accelerator
+                line = send(self.links, position)
+                crossed[line] = crossed.get(line, 0) + 1
+        for (latency, per_byte), boundaries in crossed.items():
+            line = (latency, per_byte * self.hidden * ACTIVATION_BYTES / self.tp * min(ranks, self.parts.stage_ranks))
+            yield self.linked("stage_send", boundaries, self.share, (line, line, line))
 
     def overhead(self, group: LayerGroup) -> Row:
         """What a layer costs beyond bytes and FLOP: launches, synchronisation, small-message latency; a half for each half of a layer."""
@@ -378,7 +409,7 @@ class _Builder:
 
     def next_token_rows(self, nextn: NextN) -> Iterator[Row]:
         """One module of multi-token prediction: its projection, its layer, and the model's LM head again."""
-        yield self.gemm("draft_projection", 1, 2 * self.hidden * self.hidden / self.tp, self.replica.weight_dtype("ffn"), self.share)
+        yield self.gemm("draft_projection", 1, 2 * self.hidden * self.hidden / self.tp, self.dtype("ffn"), self.share)
         yield from self.layer_rows(LayerGroup(count=1, attention=nextn.attention, ffn=nextn.ffn))
         yield self.head()
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 from accelmodel.catalog.calibrations import Calibration, Spread
 from accelmodel.catalog.figures import Figure
 from accelmodel.catalog.hardware import Accelerator, System
-from accelmodel.catalog.models import Linear, Mamba2, Model, Moe
+from accelmodel.catalog.models import Architecture, Linear, Mamba2, Model, Moe
 from accelmodel.errors import InputError
 
 if TYPE_CHECKING:
@@ -148,10 +148,11 @@ class Replica:
 
     def __post_init__(self) -> None:
         self._check_ranks()
-        self._check_heads()
-        self._check_experts()
-        self._check_stages()
         self._check_draft()
+        for model in (self.model, *((self.draft,) if self.draft is not None else ())):
+            self._check_heads(model)
+            self._check_stages(model)
+        self._check_experts()
 
     def _check_ranks(self) -> None:
         ranks = self.accelerators * self.accelerator.ranks
@@ -177,14 +178,14 @@ class Replica:
                 value=self.accelerators,
             )
 
-    def _check_stages(self) -> None:
-        stages, layers = self.parallelism.pipeline, self.model.architecture.layers
+    def _check_stages(self, model: Model) -> None:
+        stages, layers = self.parallelism.pipeline, model.architecture.layers
         if stages > layers:
-            raise InputError(f"{stages} stages are more than the {layers} layers of '{self.model.name}'", key="pipeline_parallel", value=stages)
+            raise InputError(f"{stages} stages are more than the {layers} layers of '{model.name}'", key="pipeline_parallel", value=stages)
         if stages > 1 and self.serving.mode == "static":
             raise InputError("a static batch does not fill a pipeline: use continuous batching, or one stage", key="pipeline_parallel", value=stages)
-        if self.parallelism.context > 1 and any(isinstance(group.attention, (Linear, Mamba2)) for group in self.model.architecture.groups):
-            message = f"'{self.model.name}' has recurrent layers, whose state cannot be dealt out over context_parallel ranks"
+        if self.parallelism.context > 1 and any(isinstance(group.attention, (Linear, Mamba2)) for group in model.architecture.groups):
+            message = f"'{model.name}' has recurrent layers, whose state cannot be dealt out over context_parallel ranks"
             raise InputError(message, key="context_parallel", value=self.parallelism.context)
 
     def _check_draft(self) -> None:
@@ -192,23 +193,23 @@ class Replica:
             message = f"'{self.model.name}' has no multi-token prediction of its own: give a draft_model"
             raise InputError(message, key="speculative_tokens", value=self.serving.speculative_tokens)
 
-    def _check_heads(self) -> None:
+    def _check_heads(self, model: Model) -> None:
         tp = self.parallelism.tensor
         if self.pads_heads:
             return
-        for group in self.model.architecture.groups:
+        for group in model.architecture.groups:
             heads: int = getattr(group.attention, "heads", getattr(group.attention, "value_heads", tp))
             if heads % tp:
                 legal = [str(size) for size in range(1, heads + 1) if heads % size == 0]
                 raise InputError(
-                    f"tensor_parallel {tp} does not divide the {heads} attention heads of '{self.model.name}'; it may be {', '.join(legal)}",
+                    f"tensor_parallel {tp} does not divide the {heads} attention heads of '{model.name}'; it may be {', '.join(legal)}",
                     key="tensor_parallel",
                     value=tp,
                 )
             kv_heads: int = getattr(group.attention, "kv_heads", tp)
             if kv_heads % tp and tp % kv_heads:
                 raise InputError(
-                    f"tensor_parallel {tp} neither divides the {kv_heads} KV heads of '{self.model.name}' nor is a multiple of them",
+                    f"tensor_parallel {tp} neither divides the {kv_heads} KV heads of '{model.name}' nor is a multiple of them",
                     key="tensor_parallel",
                     value=tp,
                 )
@@ -217,11 +218,12 @@ class Replica:
         ep = self.parallelism.expert
         if self.parallelism.stage_ranks % ep:
             raise InputError(f"expert_parallel {ep} does not divide the {self.parallelism.stage_ranks} ranks of a stage", key="expert_parallel", value=ep)
-        experts = [group.ffn.experts for group in self.model.architecture.groups if isinstance(group.ffn, Moe)]
-        if ep > 1 and not experts:
+        if ep > 1 and not self.has_experts:
             raise InputError(f"expert_parallel {ep}: model '{self.model.name}' has no routed experts", key="expert_parallel", value=ep)
-        if any(count % ep for count in experts):
-            raise InputError(f"expert_parallel {ep} does not divide the {experts[0]} experts of '{self.model.name}'", key="expert_parallel", value=ep)
+        for model in (self.model, *((self.draft,) if self.draft is not None else ())):
+            for experts in (group.ffn.experts for group in model.architecture.groups if isinstance(group.ffn, Moe)):
+                if experts % ep:
+                    raise InputError(f"expert_parallel {ep} does not divide the {experts} experts of '{model.name}'", key="expert_parallel", value=ep)
 
     @property
     def pads_heads(self) -> bool:
@@ -229,8 +231,8 @@ class Replica:
         return self.accelerator.stack == "neuron"
 
     def chips(self, ranks: int) -> int:
-        """Accelerators that hold a group of ranks."""
-        return max(1, ranks // self.accelerator.ranks)
+        """Accelerators that a group of ranks lies on."""
+        return math.ceil(ranks / self.accelerator.ranks)
 
     @property
     def stage_balance(self) -> float:
@@ -247,6 +249,11 @@ class Replica:
     def is_extrapolated(self) -> bool:
         """Whether nothing was measured on this accelerator's generation, so that its calibration is carried over."""
         return self.accelerator.generation in self.calibration.extrapolated
+
+    @property
+    def is_drafted(self) -> bool:
+        """Whether a model of its own drafts tokens."""
+        return self.draft is not None and self.serving.speculative_tokens > 0
 
     @property
     def has_experts(self) -> bool:
@@ -285,25 +292,26 @@ class Replica:
         return fold(self)
 
     @cached_property
-    def capped_constants(self) -> Constants | None:
-        """The constants at the clock that the power cap allows; None without a cap."""
+    def capped_constants(self) -> Constants:
+        """The constants at the clock at which the largest draw is the power cap, shape (1,); (0,) without a cap."""
         from accelmodel.core.fold import fold
         from accelmodel.core.power import capped_clock_fraction
 
-        return None if self.serving.power_cap_w is None else fold(self, capped_clock_fraction(self))
+        return self.constants[:0] if self.serving.power_cap_w is None else fold(self, capped_clock_fraction(self))
 
-    def weight_dtype(self, component: Literal["attention", "ffn", "expert"]) -> str:
-        """Dtype in which a component's weights are stored.
+    def weight_dtype(self, component: Literal["attention", "ffn", "expert"], architecture: Architecture | None = None) -> str:
+        """Dtype in which a component's weights are stored, of the model or of its draft's architecture.
 
         As published where no `weights` is asked for. Four-bit weights of a mixture of experts are those of its routed experts: published four-bit
         checkpoints leave attention and dense parts in their own dtype.
         """
-        architecture = self.model.architecture
+        architecture = architecture or self.model.architecture
         native = (architecture.expert_dtype or architecture.native_dtype) if component == "expert" else architecture.native_dtype
         asked = self.precision.weights
         if asked is None:
             return native
-        return native if asked in FOUR_BIT and self.has_experts and component != "expert" else asked
+        has_experts = any(isinstance(group.ffn, Moe) for group in architecture.groups)
+        return native if asked in FOUR_BIT and has_experts and component != "expert" else asked
 
     def compute_dtype(self, weights: str) -> ComputeDtype:
         """Dtype in which weights of a dtype are multiplied: their own where the accelerator has a rate for it, else bf16.

@@ -20,6 +20,7 @@ from accelmodel.core.fold import Constants
 from accelmodel.core.kernels import Array
 from accelmodel.serving.pieces import pieces
 
+_SIZED_FOR = 0.8  # share of its time that a prefill pool of unknown size is busy
 _ROUNDS = 24  # halves the distance each time: below 1e-7 of where it began
 
 
@@ -35,20 +36,21 @@ class Pools:
 def pools(
     prefill: Constants, prefill_replicas: Array, decode: Constants, decode_replicas: Array, input_tokens: Array, output_tokens: Array, concurrency: Array
 ) -> Pools:
-    """A closed loop of `concurrency` clients of the deployment, arrays (n,)."""
+    """A closed loop of `concurrency` clients of the deployment, arrays (n,). Where `prefill_replicas` is 0 the pool is sized for its load."""
     one = np.ones_like(concurrency)
     lone = pieces(prefill, input_tokens, output_tokens, one, unbounded=True)
     burst = float(prefill[0]["burst_fraction"])
     waiting_steps, overhead_s = float(decode[0]["first_step_wait_steps"]), float(prefill[0]["first_token_overhead_s"])
-    busy_s = concurrency * lone.marginal_s / prefill_replicas
-    queue_s = burst * np.maximum(concurrency / prefill_replicas - 1.0, 0.0) * lone.marginal_s
     each = concurrency / decode_replicas
     running = each.copy()
     for _ in range(_ROUNDS):
         decoding = pieces(decode, input_tokens, output_tokens, np.maximum(running, 1.0))
         per_token = decoding.step_s / decoding.tokens_per_step
         decode_s = output_tokens * per_token
-        wait = np.maximum(queue_s, busy_s - lone.lone_s - decode_s)
+        enough = np.maximum(concurrency * lone.marginal_s / (_SIZED_FOR * decode_s), 1.0)
+        workers = np.where(prefill_replicas > 0.0, prefill_replicas, enough)
+        queue_s = burst * np.maximum(concurrency / workers - 1.0, 0.0) * lone.marginal_s
+        wait = np.maximum(queue_s, concurrency * lone.marginal_s / workers - lone.lone_s - decode_s)
         first = overhead_s + lone.lone_s + waiting_steps * decoding.step_s + wait
         running = 0.5 * (running + each * decode_s / (first + decode_s))
     late = np.maximum(running / decoding.batch - 1.0, 0.0) * decode_s

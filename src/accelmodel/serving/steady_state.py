@@ -33,7 +33,7 @@ from typing import Any
 
 import numpy as np
 
-from accelmodel.core.fold import Constants
+from accelmodel.core.fold import CONSTANTS, Constants
 from accelmodel.core.jit import jit
 from accelmodel.core.kernels import (
     BLOCK,
@@ -102,7 +102,7 @@ def _admit(c: Any, f: Array, n: int) -> None:
         for i in range(n):
             f[_A + i] += cost * min(f[_CONTEXT + i], cap)
             f[_B + i] += cost * min(f[_ISL + i] + f[_OSL + i], cap)
-    pool, one_group = c["pool_bytes"], c["pool_bytes"] / (c["attention_data"] * c["stages"])
+    pool, one_group = c["pool_bytes"], c["pool_bytes"] / c["attention_data"]
     slots = c["compiled_batch"] if c["compiled_batch"] > 0.0 else math.inf
     admission = c["kv_admission_factor"]
     for i in range(n):
@@ -204,17 +204,18 @@ def _prefill(c: Any, f: Array, bits: Integers, n: int) -> None:
         add_experts(c["expert_memory_s"][g], c["expert_compute_s"][g], c["expert_floor_s"][g], distinct, tokens, lone)
     pairs_cost(c["caps"], c["cap_tokens"], c["pair_s"], c["cap_pair_s"], c["square_factor"], fresh, cached, pairs)
     pairs_cost(c["caps"], c["cap_tokens"], c["pair_s"], c["cap_pair_s"], c["square_factor"], fresh, none, f[_CACHED_S : _CACHED_S + n])
-    balance, per_context = c["stage_balance"], 1.0 / c["context_ranks"]
-    shared_out, per_stage = 1.0 / (groups * c["context_ranks"] * c["stages"]), 1.0 / c["stages"]
+    balance, per_context, per_stage = c["stage_balance"], 1.0 / c["context_ranks"], 1.0 / c["stages"]
+    by_group, pass_latency = per_stage / groups, c["pass_latency_s"]
     per_chunk, pass_overhead, serial = 1.0 / c["chunk_tokens"], c["pass_overhead_s"], c["serial_prefill"]
     latency, chunk_token, lone_share = c["prefill_latency_factor"], c["prefill_token_s"] * per_stage, serial * per_stage / groups
     for i in range(n):
-        overhead = max(f[_FRESH + i] * per_chunk, 1.0) * pass_overhead
-        alone = latency * (f[_LONE + i] + f[_B + i] * per_context) + overhead
-        shared = f[_FRESH + i] * chunk_token + (f[_B + i] + overhead) * shared_out
+        passes = max(f[_FRESH + i] * per_chunk, 1.0)
+        pairs = f[_B + i] * per_context
+        alone = latency * (f[_LONE + i] + pairs + passes * pass_latency) + passes * pass_overhead
+        shared = f[_FRESH + i] * chunk_token + (pairs + passes * pass_overhead) * by_group
         f[_LONE + i] = alone
         f[_MARGINAL + i] = balance * (lone_share * alone + (1.0 - serial) * shared)
-        f[_CACHED_S + i] = balance * (f[_B + i] - f[_CACHED_S + i]) * shared_out
+        f[_CACHED_S + i] = balance * (f[_B + i] - f[_CACHED_S + i]) * per_context * by_group
 
 
 @jit
@@ -253,8 +254,8 @@ def _serve(c: Any, f: Array, n: int) -> None:
         pool = pool_share * carried * f[_MARGINAL + i]
         requests = carried / (1.0 + pool)
         waiting = f[_CLIENTS + i] - f[_RUNNING + i]
-        late = waiting / b * service - half_serial * others
-        f[_TTFT + i] = first + late
+        late = waiting / b * service
+        f[_TTFT + i] = first + late - half_serial * others
         f[_TPOT + i] = tpot
         f[_LATENCY + i] = service + late
         f[_OUT + i] = requests * f[_OSL + i]
@@ -274,18 +275,19 @@ def _draw(c: Any, f: Array, n: int) -> None:
     context_cost(c["caps"], c["cap_tokens"], c["ideal_context_flop_s"], c["ideal_cap_flop_s"], context, f[_TOKENS : _TOKENS + n])
     pairs_cost(c["caps"], c["cap_tokens"], c["ideal_pair_s"], c["ideal_cap_pair_s"], c["square_factor"], fresh, cached, f[_B : _B + n])
     groups, per_stage, per_yield = c["attention_data"] * c["context_ranks"], 1.0 / c["stages"], 1.0 / c["tokens_per_step"]
-    pass_s = (c["ideal_weight_s"] + c["ideal_expert_s"].sum()) / (c["chunk_tokens"] * groups)
+    pass_s = c["ideal_pass_s"] / (c["chunk_tokens"] * c["attention_data"])
     per_group, sequence, step_flop = 1.0 / groups, c["ideal_sequence_s"], c["ideal_step_flop_s"]
     token_flop, sampled_flop, link_step, link_prefill = c["ideal_token_flop_s"], c["ideal_sampled_flop_s"], c["link_busy_s"], c["prefill_link_busy_s"]
     by_memory, by_flop, by_link = c["power_memory_fraction"], c["power_compute_fraction"] * per_stage, c["power_link_fraction"] * per_stage
-    whole_w, floor, most = c["accelerators"] * c["tdp_w"], c["power_floor_fraction"], c["largest_power_fraction"]
+    whole_w, floor = c["accelerators"] * c["tdp_w"], c["power_floor_fraction"]
     for i in range(n):
         steps = f[_OSL + i] * per_yield
-        memory = steps / f[_BATCH + i] * f[_WEIGHTS + i] + (steps * (sequence + f[_KV + i]) + f[_FRESH + i] * pass_s) * per_stage
+        # A step's weights are read for the requests that run in its micro-batch, by every stage in turn.
+        memory = (steps / max(f[_BATCH + i] * per_stage, 1.0) * f[_WEIGHTS + i] + steps * (sequence + f[_KV + i]) + f[_FRESH + i] * pass_s) * per_stage
         flop = steps * (step_flop + f[_TOKENS + i]) + f[_FRESH + i] * token_flop + sampled_flop + f[_B + i] * per_group
         link = steps * link_step + f[_FRESH + i] * link_prefill
         share = floor + f[_OUT + i] / f[_OSL + i] * (by_memory * memory + by_flop * flop + by_link * link)
-        f[_POWER + i] = whole_w * min(share, most)
+        f[_POWER + i] = whole_w * min(share, 1.0)
         f[_ENERGY + i] = f[_POWER + i] / f[_OUT + i]
 
 
@@ -294,9 +296,10 @@ def _name_bound(c: Any, f: Array, n: int) -> None:
     """Index into BINDINGS of the largest part of a request's time; capacity where requests wait. Reads of weights, KV and states are memory, prefill is
     compute.
     """
-    per_yield, stages, fixed, per_sequence = 1.0 / c["tokens_per_step"], c["stages"], c["overhead_s"], c["sequence_s"]
+    stages, fixed, per_sequence = c["stages"], c["overhead_s"], c["sequence_s"]
+    per_yield, per_stage = c["stage_balance"] / c["tokens_per_step"], 1.0 / c["stages"]
     for i in range(n):
-        steps = f[_OSL + i] * per_yield / f[_MICRO + i]
+        steps = f[_OSL + i] * per_yield / max(f[_BATCH + i] * per_stage, 1.0)
         memory, compute, network = steps * f[_MEMORY + i], steps * f[_COMPUTE + i] + f[_MARGINAL + i] * stages, steps * f[_NETWORK + i]
         overhead = steps * (fixed + f[_MICRO + i] * per_sequence)
         largest = max(max(compute, memory), max(network, overhead))
@@ -337,6 +340,35 @@ def closed_loop_block(c: Any, f: Array, bits: Integers, n: int, with_power: int,
     if with_power == 1:
         _draw(c, f, n)
     _blank_misfits(f, n)
+
+
+@jit
+def served_block(constants: Constants, capped: Constants, r: int, f: Array, spare: Array, bits: Integers, n: int, with_power: int, with_binding: int) -> None:
+    """`closed_loop_block` of the replica in record `r`, under its power cap where `capped` holds records too; `spare` is a second buffer for that.
+
+    Where the full clock would draw more than the cap, the clock is as low as the load needs: latencies lie between those of the full clock and those of
+    the clock at which the accelerator's largest draw is its cap, in proportion to the excess of the draw, and rates follow from them (Little's law).
+    """
+    if capped.shape[0] == 0:
+        closed_loop_block(constants[r], f, bits, n, with_power, with_binding)
+        return
+    for row in range(_ISL, _HIT + 1, BLOCK):
+        for i in range(n):
+            spare[row + i] = f[row + i]
+    closed_loop_block(constants[r], f, bits, n, 1, with_binding)
+    closed_loop_block(capped[r], spare, bits, n, 1, 0)
+    cap_w = capped[r]["accelerators"] * capped[r]["power_cap_w"]
+    for i in range(n):
+        excess_w = f[_POWER + i] - cap_w
+        if excess_w > 0.0:
+            slow = min(excess_w / max(f[_POWER + i] - spare[_POWER + i], excess_w), 1.0)
+            latency = f[_LATENCY + i]
+            for row in (_TTFT, _TPOT, _LATENCY, _PREFILL, _CACHED_SHARE):
+                f[row + i] += slow * (spare[row + i] - f[row + i])
+            f[_OUT + i] *= latency / f[_LATENCY + i]
+            f[_IN + i] *= latency / f[_LATENCY + i]
+            f[_POWER + i] = cap_w
+            f[_ENERGY + i] = cap_w / f[_OUT + i]
 
 
 _ONE = np.ones(1, dtype=np.int64)
@@ -391,6 +423,7 @@ def spread(grid: Grid, row: int) -> Array:
 @jit
 def _closed_loop(
     constants: Constants,
+    capped: Constants,
     input_tokens: Array,
     output_tokens: Array,
     concurrency: Array,
@@ -401,16 +434,15 @@ def _closed_loop(
     begin: int,
     end: int,
 ) -> None:
-    """`closed_loop_block` over the points from `begin` to `end`."""
-    c = constants[0]
-    f, bits = np.empty(ROWS * BLOCK), np.empty(BLOCK, np.int64)
+    """`served_block` over the points from `begin` to `end`."""
+    f, spare, bits = np.empty(ROWS * BLOCK), np.empty(ROWS * BLOCK), np.empty(BLOCK, np.int64)
     for start in range(begin, end, BLOCK):
         n = min(BLOCK, end - start)
         broadcast(input_tokens, shape, strides[0], start, n, f[_ISL : _ISL + n])
         broadcast(output_tokens, shape, strides[1], start, n, f[_OSL : _OSL + n])
         broadcast(concurrency, shape, strides[2], start, n, f[_CLIENTS : _CLIENTS + n])
         broadcast(prefix_hit_fraction, shape, strides[3], start, n, f[_HIT : _HIT + n])
-        closed_loop_block(c, f, bits, n, 1, 1)
+        served_block(constants, capped, 0, f, spare, bits, n, 1, 1)
         for row in range(14):
             for i in range(n):
                 out[row, start + i] = f[_TTFT + row * BLOCK + i]
@@ -426,18 +458,23 @@ def in_threads(work: Any, size: int, threads: int) -> None:
         list(pool.map(lambda begin: work(begin, min(begin + step, size)), range(0, size, step)))
 
 
-def closed_loop(constants: Constants, grid: Grid, threads: int = 2) -> Array:
-    """Operating points of a closed loop: shape (len(OUTPUTS), grid.size), float64, rows as in OUTPUTS, in SI.
+NO_CAP = np.zeros(0, dtype=CONSTANTS)
+
+
+def closed_loop(constants: Constants, grid: Grid, threads: int = 2, capped: Constants = NO_CAP) -> Array:
+    """Operating points of a closed loop: shape (len(OUTPUTS), grid.size), float64, rows as in OUTPUTS, in SI; `capped` under a power cap.
 
     Inputs are positive and finite (checked where they enter). A point that does not fit has NaN everywhere but in `fits` (0), `kv_capacity_tokens`
     and `binding` (capacity). Results do not depend on `threads`.
     """
     out = np.empty((len(OUTPUTS), grid.size))
-    in_threads(lambda begin, end: _closed_loop(constants, *grid.values, grid.shape, grid.strides, out, begin, end), grid.size, threads)
+    in_threads(lambda begin, end: _closed_loop(constants, capped, *grid.values, grid.shape, grid.strides, out, begin, end), grid.size, threads)
     return out
 
 
-def concurrency_at_rate(constants: Constants, input_tokens: Array, output_tokens: Array, requests_per_s: Array, prefix_hit_fraction: Array) -> Array:
+def concurrency_at_rate(
+    constants: Constants, input_tokens: Array, output_tokens: Array, requests_per_s: Array, prefix_hit_fraction: Array, capped: Constants = NO_CAP
+) -> Array:
     """Mean number of requests in the system at which the closed form passes `requests_per_s`, shape (n,); NaN where the replica never carries the rate.
 
     Throughput rises with concurrency until the KV pool binds, and stays there; bisection in the logarithm of the concurrency to 1e-12.
@@ -445,7 +482,7 @@ def concurrency_at_rate(constants: Constants, input_tokens: Array, output_tokens
     row = OUTPUTS.index("output_tokens_per_s")
 
     def carries(logarithm: Array) -> Array:
-        out = closed_loop(constants, Grid.of(input_tokens, output_tokens, np.exp(logarithm), prefix_hit_fraction))
+        out = closed_loop(constants, Grid.of(input_tokens, output_tokens, np.exp(logarithm), prefix_hit_fraction), capped=capped)
         enough: Array = out[row] / output_tokens >= requests_per_s * (1.0 - 1e-12)
         return enough
 

@@ -13,7 +13,7 @@ from accelmodel.core.fold import Constants
 from accelmodel.core.jit import jit
 from accelmodel.core.kernels import BLOCK, Array, Integers, broadcast
 from accelmodel.economics import kernels as money
-from accelmodel.serving.steady_state import INPUTS, OUTPUTS, ROWS, Grid, closed_loop_block, in_threads
+from accelmodel.serving.steady_state import INPUTS, OUTPUTS, ROWS, Grid, in_threads, served_block
 from accelmodel.serving.steady_state import PLACE as ENGINE_PLACE
 
 # What is made of a block's outputs, in rows behind those of the engine.
@@ -119,6 +119,7 @@ def _add_margin(t: Any, f: Array, n: int) -> None:
 @jit
 def _run(
     constants: Constants,
+    capped: Constants,
     terms: Constants,
     input_tokens: Array,
     output_tokens: Array,
@@ -136,8 +137,8 @@ def _run(
     end: int,
 ) -> None:
     """The wanted columns of the points from `begin` to `end` into `out` (columns, n); counts points that do not fit."""
-    c, t = constants[0], terms[0]
-    f, bits = np.empty((ROWS + len(_MADE)) * BLOCK), np.empty(BLOCK, np.int64)
+    t = terms[0]
+    f, spare, bits = np.empty((ROWS + len(_MADE)) * BLOCK), np.empty(ROWS * BLOCK), np.empty(BLOCK, np.int64)
     missing = 0
     for start in range(begin, end, BLOCK):
         n = min(BLOCK, end - start)
@@ -145,7 +146,7 @@ def _run(
         broadcast(output_tokens, shape, strides[1], start, n, f[_INPUT_ROWS[1] : _INPUT_ROWS[1] + n])
         broadcast(concurrency, shape, strides[2], start, n, f[_INPUT_ROWS[2] : _INPUT_ROWS[2] + n])
         broadcast(prefix_hit_fraction, shape, strides[3], start, n, f[_INPUT_ROWS[3] : _INPUT_ROWS[3] + n])
-        closed_loop_block(c, f, bits, n, needs[0], needs[1])
+        served_block(constants, capped, 0, f, spare, bits, n, needs[0], needs[1])
         if needs[2] == 1:
             _add_cost(t, f, n)
         if needs[3] == 1:
@@ -162,7 +163,7 @@ def _run(
     misfits[0] = missing
 
 
-def run(constants: Constants, terms: Constants, grid: Grid, columns: Wanted, threads: int) -> tuple[Array, int]:
+def run(constants: Constants, capped: Constants, terms: Constants, grid: Grid, columns: Wanted, threads: int) -> tuple[Array, int]:
     """Wanted columns of a grid, shape (columns, grid.size), and how many points do not fit."""
     size = grid.size
     out, counts = np.empty((len(columns.names), size)), []
@@ -170,7 +171,7 @@ def run(constants: Constants, terms: Constants, grid: Grid, columns: Wanted, thr
     def work(begin: int, end: int) -> None:
         misfits = np.zeros(1, dtype=np.int64)
         given = (*grid.values, grid.shape, grid.strides, columns.places, columns.scale, columns.offset, columns.needs)
-        _run(constants, terms, *given, out, misfits, begin, end)
+        _run(constants, capped, terms, *given, out, misfits, begin, end)
         counts.append(int(misfits[0]))
 
     in_threads(work, size, threads)

@@ -296,14 +296,20 @@ def _concurrency(replica: Replica, flat: list[Array], key: str | None, ttft_s: f
     if key == "requests_per_s":
         from accelmodel.serving.steady_state import concurrency_at_rate
 
-        return concurrency_at_rate(replica.constants, *flat)
+        return concurrency_at_rate(replica.constants, flat[0], flat[1], flat[2], flat[3], capped=replica.capped_constants)
     from accelmodel.serving.targets import largest_concurrency
 
     for name, target in (("ttft_s", ttft_s), ("tpot_s", tpot_s)):
         if target is not None and not target > 0:
             raise InputError("must be above 0", key=name, value=target)
     within = largest_concurrency(
-        replica.constants, flat[0], flat[1], flat[3], ttft_s=math.inf if ttft_s is None else ttft_s, tpot_s=math.inf if tpot_s is None else tpot_s
+        replica.constants,
+        flat[0],
+        flat[1],
+        flat[3],
+        ttft_s=math.inf if ttft_s is None else ttft_s,
+        tpot_s=math.inf if tpot_s is None else tpot_s,
+        capped=replica.capped_constants,
     )[0]
     return np.where(within > 0, within, math.nan)
 
@@ -418,15 +424,11 @@ def _bounds(replica: Replica, own: Mapping[str, tuple[str, float, float]]) -> di
 def _run(replica: Replica, load: Load, made: Plan) -> tuple[Array, bool]:
     """The plan's columns of a load, shape (columns, points), and whether a point may lack numbers.
 
-    At full clock, or at the capped one where full clock would draw more than the cap; blank where no concurrency carries the load.
+    Blank where no concurrency carries the load.
     """
-    from accelmodel.studies.kernel import run, wanted
+    from accelmodel.studies.kernel import run
 
-    out, misfits = run(replica.constants, made.terms, load.grid, made.wanted, _THREADS)
-    if replica.capped_constants is not None:
-        draw, _ = run(replica.constants, made.terms, load.grid, wanted({"power_w": ("power_w", 0.0, 1.0)}, False), _THREADS)
-        at_cap = draw[0] >= replica.accelerators * (replica.serving.power_cap_w or math.inf) * (1.0 - 1e-12)
-        out = np.where(at_cap, run(replica.capped_constants, made.terms, load.grid, made.wanted, _THREADS)[0], out)
+    out, misfits = run(replica.constants, replica.capped_constants, made.terms, load.grid, made.wanted, _THREADS)
     if load.impossible is not None:
         for row, name in enumerate(made.wanted.names):
             if name not in ("input_tokens", "output_tokens", "prefix_hit_fraction", "kv_capacity_tokens"):
