@@ -9,12 +9,13 @@ rank; a row is a dict, and what a row leaves out is zero (bytes, FLOP, seconds) 
     link(tokens)       the least of three algorithms' latency + seconds per token x tokens
     TPOT, TTFT, X      the closed loop of `accelmodel.serving.steady_state`
 
-Where the engine departs from this, the fault is told in tests/test_known_faults.py, and `as_found` puts it in, so that all else can be compared.
+Where the engine departs from this, the fault is told in tests/test_known_faults.py.
 """
 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
@@ -497,14 +498,14 @@ def send_rows(rank: Rank, hidden: int) -> list[Row]:
     A boundary between stages is as slow as the outermost level that a pair of neighbours meets at.
     """
     stage, per_chip, levels = rank.tp * rank.groups, rank.replica.accelerator.ranks, network(rank.replica)
-    payload = hidden * ACTIVATION_BYTES / rank.tp * per_chip
     rows = []
     for boundary in range(1, rank.replica.parallelism.pipeline):
         pairs = [(sender // per_chip, (sender + stage) // per_chip) for sender in range((boundary - 1) * stage, boundary * stage)]
-        met = [next(k for k, level in enumerate(levels) if here // level.size == there // level.size) for here, there in pairs if here != there]
-        if met:
-            outermost = levels[max(met)]
-            rows.append(rank.link("stage_send", 1, 1 / rank.groups, [(outermost.latency_s, 1 / outermost.rate)], payload))
+        sent = Counter(here for here, there in pairs if here != there)
+        if sent:
+            met = [next(k for k, level in enumerate(levels) if here // level.size == there // level.size) for here, there in pairs if here != there]
+            payload = hidden * ACTIVATION_BYTES / rank.tp * max(sent.values())
+            rows.append(rank.link("stage_send", 1, 1 / rank.groups, [(levels[max(met)].latency_s, 1 / levels[max(met)].rate)], payload))
     return rows
 
 
@@ -701,8 +702,11 @@ class Reference:
 
     # --- a prefill
 
-    def body_s(self, tokens: float) -> float:
-        """Seconds of a prefill pass of `tokens` of all attention groups without attention: matrices, states, collectives; one token is sampled from."""
+    def body_s(self, tokens: float, passes: float = 1.0) -> float:
+        """Seconds of prefilling `tokens` of all attention groups, attention aside: matrices, states, collectives; one token is sampled from.
+
+        What a pass exchanges is large: of a collective's algorithms the one with the least seconds per token, its messages once a pass.
+        """
         seconds = 0.0
         for row in self.rows:
             here = (1.0 if row.get("sampled") else tokens) * row.get("share", 0.0)
@@ -713,11 +717,9 @@ class Reference:
             elif "flop_per_token" in row:
                 seconds += row["layers"] * row["flop_per_token"] * here / (row["multiply_rate"] * self.clock)
             elif "lines" in row:
-                seconds += row["layers"] * self.prefill_link_s(row, here)
+                latency, per_token = min(row["prefill_lines"], key=lambda line: (line[1], line[0]))
+                seconds += row["layers"] * (latency * passes + per_token * here)
         return seconds
-
-    def prefill_link_s(self, row: Row, tokens: float) -> float:
-        return min(latency + per_token * tokens for latency, per_token in row["prefill_lines"])
 
     def pairs_s(self, fresh: float, cached: float, rate: str = "multiply_rate") -> float:
         """Seconds of the (query, key) pairs of one prompt, all context ranks together."""
@@ -739,19 +741,16 @@ class Reference:
         """A full chunk on every attention group."""
         return self.chunk * self.dp
 
-    def sharing_a_pass(self) -> float:
-        """Prompts among which the overhead of a pass is divided: one an attention group."""
-        return self.dp
-
     def prefill_s(self, fresh: float, cached: float) -> tuple[float, float]:
         """Seconds of a lone prompt on every attention group, and of one prompt at the margin: in full chunks on every group, or, where prompts run one by one,
         of one prompt a group. Stages work on different prompts, the fullest holding the others up."""
         p = self.parameters
         pairs_s = self.pairs_s(fresh, cached) / self.cp
-        overhead_s = max(1.0, fresh / self.chunk) * self.pass_overhead_s()
-        lone_s = p["prefill_latency_factor"] * (self.body_s(fresh * self.dp) + pairs_s) + overhead_s
+        passes = max(1.0, fresh / self.chunk)
+        overhead_s = passes * self.pass_overhead_s()
+        lone_s = p["prefill_latency_factor"] * (self.body_s(fresh * self.dp, passes) + pairs_s) + overhead_s
         full = self.full_pass_tokens()
-        shared_s = self.body_s(full) * fresh / full + pairs_s / self.dp + overhead_s / self.sharing_a_pass()
+        shared_s = self.body_s(full) * fresh / full + (pairs_s + overhead_s) / self.dp
         marginal_s = p["serial_prefill"] * lone_s / self.dp + (1.0 - p["serial_prefill"]) * shared_s
         return lone_s, marginal_s * self.balance / self.stages
 
@@ -817,10 +816,8 @@ class Reference:
         compute_s = steps * (step_s + attend_s) + fresh * token_s + sampled_s + self.pairs_s(fresh, cached, "multiply_peak") / (self.dp * self.cp)
         link_step_s, link_token_s = self.ideal_links_s()
         link_s = steps * link_step_s + fresh * link_token_s
-        busy = p["power_memory_fraction"] * memory_s + p["power_compute_fraction"] * compute_s + p["power_link_fraction"] * link_s
-        cap_w = self.serving.power_cap_w
-        most = 1.0 if cap_w is None else min(1.0, cap_w * self.replica.accelerators / self.design_power_w)
-        return self.design_power_w * min(most, p["power_floor_fraction"] + requests_per_s * busy / self.stages)
+        busy = p["power_memory_fraction"] * memory_s + p["power_compute_fraction"] * self.clock**2 * compute_s + p["power_link_fraction"] * link_s
+        return self.design_power_w * min(1.0, p["power_floor_fraction"] + requests_per_s * busy / self.stages)
 
     def shares_s(self, running: float, micro: float, context: float, output: float, marginal_s: float) -> dict[str, float]:
         """A request's time on a stage by what it is spent on: reads of weights, caches and states are memory, prefill is compute."""
@@ -899,3 +896,25 @@ class Reference:
             "prefill_time_fraction": pool / (1.0 + pool) if pool else min(1.0, requests_per_s * marginal_s),
             "cached_time_fraction": pool / (1.0 + pool) * attended_s / marginal_s if pool else min(1.0, requests_per_s * attended_s),
         }
+
+
+def served(replica: Replica, *load: float) -> dict[str, Any]:
+    """A point under the replica's cap on power, if it has one.
+
+    The clock is lowered no further than the load needs: between the full clock and the one at which the chip's largest draw is the cap, where above the floor
+    (cap - p0) / (TDP - p0) is the cube of the clock, latencies go in proportion to the excess of the draw, and rates by Little's law.
+    """
+    full, cap_w = Reference(replica).closed_loop(*load), replica.serving.power_cap_w
+    if cap_w is None or not full["fits"] or not full["power_w"] > cap_w * replica.accelerators:
+        return full
+    tdp_w = replica.accelerator.need("tdp").si
+    floor_w = replica.parameters["power_floor_fraction"] * tdp_w
+    slowest = Reference(replica, min(1.0, math.cbrt((cap_w - floor_w) / (tdp_w - floor_w)))).closed_loop(*load)
+    excess_w, least_w = full["power_w"] - cap_w * replica.accelerators, slowest["power_w"]
+    slow = min(1.0, excess_w / (full["power_w"] - least_w)) if full["power_w"] - least_w > excess_w else 1.0
+    between = {name: full[name] + slow * (slowest[name] - full[name]) for name in full if name.endswith("_s") or name.endswith("fraction")}
+    rate = full["request_latency_s"] / between["request_latency_s"]
+    for name in ("output_tokens_per_s", "input_tokens_per_s"):
+        between[name] = full[name] * rate
+    power_w = cap_w * replica.accelerators
+    return full | between | {"power_w": power_w, "energy_j_per_output_token": power_w / between["output_tokens_per_s"]}

@@ -57,8 +57,8 @@ def copy_of(base: Replica, **changes: Any) -> Replica:
 
 
 def points(one: Replica, *loads: Any, threads: int = 2) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
-    """OUTPUTS of loads that broadcast (input tokens, output tokens, concurrency, prefix hits), at the full clock."""
-    return closed_loop(one.constants, Grid.of(*(np.asarray(load, dtype=np.float64) for load in loads)), threads)
+    """OUTPUTS of loads that broadcast (input tokens, output tokens, concurrency, prefix hits), under the replica's cap on power if it has one."""
+    return closed_loop(one.constants, Grid.of(*(np.asarray(load, dtype=np.float64) for load in loads)), threads, one.capped_constants)
 
 
 def random_serving(rng: np.random.Generator, one: Accelerator) -> dict[str, Any]:
@@ -115,7 +115,7 @@ def random_replicas(rng: np.random.Generator, count: int) -> Iterator[Replica]:
             )
             one = copy_of(one, calibration=shaken(one.calibration, rng)) if made % 2 else one
             assert one.constants is not None  # the figures that it needs are looked up here
-            assert one.serving.power_cap_w is None or one.capped_constants is not None
+            assert one.capped_constants.size == (one.serving.power_cap_w is not None)
         except InputError:
             continue
         made += 1

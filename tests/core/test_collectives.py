@@ -6,7 +6,7 @@ import pytest
 
 from accelmodel.core.collectives import Link, all_gather, all_reduce, all_to_all, links_of, send, spans
 from accelmodel.studies.points import library, replica
-from reference import Level, all_gather_lines, all_reduce_lines, all_to_all_lines, crossings
+from reference import all_gather_lines, all_reduce_lines, all_to_all_lines, crossings, network
 from situations import close
 
 GB = 1e9
@@ -54,6 +54,10 @@ def slope(lines: tuple[tuple[float, float], ...]) -> float:
         ("h100-nvl-8", 2, 2 * 1 / 2 / (300 * GB)),
         ("h100-nvl-8", 8, 2 * 1 / 2 / (300 * GB) + 2 * 3 / 4 / 2 / (64 * GB)),
         ("h200-nvl-8", 8, 2 * 3 / 4 / (450 * GB) + 2 * 1 / 2 / 4 / (64 * GB)),
+        # An UltraServer: sixteen on two axes, and four planes of them along the third, whose links are 128 GB/s of the chip's.
+        ("trn2-ultraserver", 16, 2 * 15 / 16 / (512 * GB)),
+        ("trn2-ultraserver", 64, 2 * 15 / 16 / (512 * GB) + 2 * 3 / 4 / 16 / (128 * GB)),
+        ("trn3-announced-ultraserver", 64, (2 * 15 / 16 / (512 * GB) + 2 * 3 / 4 / 16 / (128 * GB)) / 4.4),
         # Two levels of switches: four chips on a board, then boards.
         ("trn3-ultraserver-gen2", 4, 2 * 3 / 4 / (512 * GB)),
         ("trn3-ultraserver-gen2", 16, 2 * 3 / 4 / (512 * GB) + 2 * 3 / 4 / 4 / (640 * GB)),
@@ -91,40 +95,36 @@ def test_all_to_all_by_hand():
     assert (latency, per_byte) == close((MESSAGE_S, 7 / 16 / (450 * GB) + 8 / 16 / (50 * GB)))
 
 
-def test_a_send_goes_to_the_level_at_which_two_meet():
+def test_a_send_crosses_the_level_of_the_boundary():
     found = links("p5.48xlarge")
-    assert send(found, 4) == close((0.0, 1 / (450 * GB)))
-    assert send(found, 8) == close((MESSAGE_S, 1 / (50 * GB)))
+    assert send(found, 4) == send(found, 12) == close((0.0, 1 / (450 * GB)))
+    assert send(found, 8) == send(found, 16) == close((MESSAGE_S, 1 / (50 * GB)))
 
 
 def test_groups_fill_a_level_before_they_span_the_next():
     # Three levels: 4, 16, and as many as there are.
     levels = tuple(Link(size, "switch", (), 1.0, 0.0) for size in (4, 16, 1e9))
-    assert [parties for _, parties in spans(levels, 1)] == []
-    assert [parties for _, parties in spans(levels, 4)] == [4]
-    assert [parties for _, parties in spans(levels, 64)] == [4, 4, 4]
+    assert [span.parties for span in spans(levels, 1)] == []
+    assert [span.parties for span in spans(levels, 4)] == [4]
+    assert [span.parties for span in spans(levels, 64)] == [4, 4, 4]
 
 
 @pytest.mark.parametrize("system", sorted(library().files("systems")))
 def test_lines_equal_the_reference_at_every_size_of_group(system: str):
-    found = links(system)
-    own = library().system(system).scale_up
-    inside, levels = 1.0, []
-    for k, link in enumerate(found):
-        if link.topology != "single":
-            owned = k < len(own) and own[k].bandwidth is not None
-            levels.append(Level(link.accelerators, inside, link.topology, link.shape, owned, link.bandwidth, link.latency_s))
-            inside = link.accelerators
+    one = replica(model="llama-3.1-8b", system=system, accelerators=1)
+    found, levels = links_of(one), network(one)
     for group in (1, 2, 3, 4, 6, 8, 12, 16, 24, 36, 48, 64, 72, 144, 288):
-        third_axis = len(own) > 1 and own[-1].topology == "torus-3d"  # tests/test_known_faults.py
-        if group > (own[0].accelerators if third_axis else inside):
+        if not levels or group > levels[-1].size:
             continue
         crossed = crossings(levels, 1, group)
+        pairs = [
+            (all_reduce(found, group), all_reduce_lines(crossed)),
+            (all_gather(found, group), all_gather_lines(crossed)),
+            (all_to_all(found, group), all_to_all_lines(crossed)),
+        ]
+        # Among members that lie as far apart as a tensor group is wide.
+        pairs += [(all_gather(found, group, inner), all_gather_lines(crossings(levels, inner, group))) for inner in (2, 4, 8) if group % inner == 0]
         for payload in (1e2, 1e4, 1e6, 1e9):
-            for lines, expected in (
-                (all_reduce(found, group), all_reduce_lines(crossed)),
-                (all_gather(found, group), all_gather_lines(crossed)),
-                (all_to_all(found, group), all_to_all_lines(crossed)),
-            ):
+            for lines, expected in pairs:
                 seconds, wanted = (min(latency + per_byte * payload for latency, per_byte in some) for some in (lines, expected))
                 assert seconds == close(wanted), (group, payload)

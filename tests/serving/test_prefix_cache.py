@@ -114,6 +114,13 @@ def test_hits_and_the_load_that_they_make_agree(count: int, concurrency: float, 
     assert found.prefix_hit_fraction == pytest.approx(served, abs=1e-6)
 
 
+@pytest.mark.xfail(reason="the hits are solved for at the full clock, whatever the cap on power")
+def test_hits_and_the_load_agree_under_a_cap_on_power():
+    one = am.replica(model="llama-3.1-70b", system="p5.48xlarge", weights="fp8", power_cap_w=300.0)
+    p = am.evaluate(one, **LENGTHS, concurrency=20, prefix_cache=MOONCAKE)
+    assert p.prefix_hit_fraction == pytest.approx(hits(spare_tokens(p), p.output_tokens_per_s / 343), abs=1e-6)
+
+
 def test_a_full_pool_serves_nothing():
     p = am.evaluate(chips(), **LENGTHS, concurrency=200, prefix_cache=MOONCAKE)
     assert p.waiting_requests > 0
@@ -198,7 +205,7 @@ def test_the_command_takes_a_curve_by_name(capsys: pytest.CaptureFixture[str], t
 
 
 def workload(sizes: list[float], *, rate: bool = True) -> Workload:
-    figure = {"kind": "estimated", "unit": "1", "low": 0.1, "high": 0.3}
+    fraction = {"value": 0.2, "kind": "estimated", "unit": "1", "low": 0.1, "high": 0.3}
     tokens = {"value": 1000, "unit": "token", "kind": "estimated", "low": 500, "high": 2000}
     return Workload.model_validate(
         {
@@ -206,7 +213,7 @@ def workload(sizes: list[float], *, rate: bool = True) -> Workload:
             "title": "Made up",
             "figures": {"input_tokens": tokens, "output_tokens": tokens},
             "prefix_hits": [
-                {"cache": {"value": size, "unit": "Mtok", "kind": "estimated", "low": size, "high": size}, "fraction": {"value": 0.2, **figure}} for size in sizes
+                {"cache": {"value": size, "unit": "Mtok", "kind": "estimated", "low": size, "high": size}, "fraction": fraction} for size in sizes
             ],
             **({"requests_per_s": {"value": 2, "unit": "request/s", "kind": "estimated", "low": 1, "high": 3}} if rate else {}),
         }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from accelmodel.catalog.models import Architecture, Dense, Gqa, LayerGroup, Model
 from accelmodel.core.replica import Parallelism, Replica, Serving
-from accelmodel.serving.steady_state import OUTPUTS
+from accelmodel.serving.steady_state import BINDINGS, OUTPUTS
 from accelmodel.studies.points import evaluate, replica
 from reference import Reference
 from situations import close, copy_of, points, with_parameters
@@ -281,3 +282,111 @@ def test_links_draw_their_share():
     tokens_per_s = quiet[OUTPUT_RATE] + quiet[OUTPUTS.index("input_tokens_per_s")]
     busy = 80 * 2 * 1.75 * 16_384 / (32e9 * one.parameters["link_efficiency"]) * tokens_per_s
     assert loud[POWER] - quiet[POWER] == close(8 * 350.0 * 0.3 * busy, 1e-9)
+
+
+# --- found wrong once -----------------------------------------------------------------------------------------------------------------------
+
+
+def outputs(one: Replica, isl: float, osl: float, concurrency: float, hit: float = 0.0) -> dict[str, float]:
+    """All OUTPUTS of one point by name."""
+    return dict(zip(OUTPUTS, points(one, isl, osl, concurrency, hit)[:, 0].tolist(), strict=True))
+
+
+def test_a_prompt_waits_for_messages_too():
+    # One prompt on two hosts: 80 layers of two all-reduces of at least one message each, longer by a factor for a lone prompt.
+    one = replica(model="llama-3.1-70b", system="p5.48xlarge", accelerators=16, tensor_parallel=16)
+    at_once = copy_of(one, calibration=with_parameters(one.calibration, scale_out_latency=0.0))
+    slow, fast = (outputs(some, 1000.0, 2.0, 1.0) for some in (one, at_once))
+    steps = one.parameters["first_step_wait_steps"]
+    prefill_s = [point["time_to_first_token_s"] - steps * point["time_per_output_token_s"] for point in (slow, fast)]
+    assert prefill_s[0] - prefill_s[1] >= one.parameters["prefill_latency_factor"] * 80 * 2 * one.parameters["scale_out_latency"]
+
+
+def test_a_draft_prefills_too():
+    one = replica(model="llama-3.1-70b", system="p5.48xlarge", draft_model="llama-3.1-8b", speculative_tokens=2)
+    free = copy_of(one, calibration=with_parameters(one.calibration, prefill_layer_overhead=0.0))
+    with_s, without_s = (outputs(some, 1000.0, 100.0, 1.0)["time_to_first_token_s"] for some in (one, free))
+    assert with_s - without_s == close((80 + 32) * one.parameters["prefill_layer_overhead"], 1e-9)
+
+
+def test_a_pass_draws_for_one_read_of_the_draft():
+    # What 4,000 more tokens of a prompt draw for reads is their share of a pass, however many tokens are drafted a step; decode attends to 20,000.
+    def energy_j(tokens: int, isl: float) -> float:
+        one = replica(model="llama-3.1-70b", system="p5.48xlarge", draft_model="llama-3.1-8b", speculative_tokens=tokens, sequence_bucket=20_000)
+        reads = with_parameters(one.calibration, power_floor_fraction=0.0, power_compute_fraction=0.0, power_memory_fraction=0.5)
+        return outputs(copy_of(one, calibration=reads), isl, 1.0, 1.0)["energy_j_per_output_token"]
+
+    one, eight = (energy_j(tokens, 8000.0) - energy_j(tokens, 4000.0) for tokens in (1, 8))
+    assert eight == close(one, 1e-9)
+
+
+def test_one_request_in_a_pipeline_keeps_one_stage_busy():
+    one = replica(model="llama-3.1-8b", system="p5.48xlarge", pipeline_parallel=8)
+    reads = with_parameters(one.calibration, power_floor_fraction=0.0, power_compute_fraction=0.0, power_memory_fraction=1.0)
+    assert outputs(copy_of(one, calibration=reads), 10.0, 1000.0, 1.0)["power_w"] <= 700.0
+
+
+def test_passes_are_the_same_number_alone_and_at_the_margin():
+    # 32,768 tokens in chunks of 8,192 are four passes, each of 80 layers' overhead, in both.
+    one = replica(model="llama-3.1-70b", system="p5.48xlarge", weights="fp8", context_parallel=4, chunk_tokens=8192)
+    free = copy_of(one, calibration=with_parameters(one.calibration, prefill_layer_overhead=0.0))
+    with_, without = (outputs(some, 32_768.0, 1000.0, 1.0) for some in (one, free))
+    marginal_s = [point["prefill_time_fraction"] / (point["output_tokens_per_s"] / 1000.0) for point in (with_, without)]
+    assert with_["time_to_first_token_s"] - without["time_to_first_token_s"] == close(4 * 80 * one.parameters["prefill_layer_overhead"], 1e-9)
+    assert marginal_s[0] - marginal_s[1] == close(4 * 80 * one.parameters["prefill_layer_overhead"], 1e-9)
+
+
+@pytest.mark.parametrize("cut", ["pipeline_parallel", "context_parallel"])
+def test_a_cut_cache_is_sent_in_parallel(cut: str):
+    # Eight GPUs hold an eighth each of 80 x 2 x 8 heads x 128 x 2 bytes a token, however they are cut. Pools that are hardly busy have no queue.
+    options: dict[str, Any] = {"model": "llama-3.1-70b", "system": "p5.48xlarge", "weights": "fp8", cut: 4}
+    idle = with_parameters(replica(**options).calibration, prefill_pool_utilisation=1e-12)
+    apart, together = (copy_of(replica(**options, mode=mode), calibration=idle) for mode in ("disaggregated", "continuous"))
+    first_s = [outputs(some, 10_000.0, 100.0, 1.0)["time_to_first_token_s"] for some in (apart, together)]
+    assert first_s[0] - first_s[1] == close(80 * 2 * 8 * 128 * 2 * 10_000 / (8 * 50e9 * apart.parameters["link_efficiency"]), 1e-6)
+
+
+def test_littles_law_of_a_static_batch_on_neuron():
+    point = outputs(replica(model="llama-3.1-8b", system="trn2.48xlarge", accelerators=1, mode="static"), 1000.0, 100.0, 16.0)
+    assert point["request_latency_s"] * point["output_tokens_per_s"] / 100.0 == close(16.0)
+
+
+def test_a_lone_client_of_a_compiled_batch_waits_for_memory():
+    # A prefill of half a second against 200 steps of 17 ms that read the compiled batch's caches: of one client's time, most is memory.
+    one = replica(model="llama-3.1-8b", system="trn2.48xlarge", accelerators=1, compiled_batch=32, sequence_bucket=8704)
+    point = outputs(one, 8000.0, 200.0, 1.0)
+    assert BINDINGS[int(point["binding"])] == Reference(one).closed_loop(8000.0, 200.0, 1.0, 0.0)["binding"] == "memory"
+
+
+def test_what_binds_in_uneven_stages():
+    # Five layers in four stages: the fullest has 1.6 times the mean.
+    group = LayerGroup(count=5, attention=Gqa(heads=32, kv_heads=8, head_dim=128), ffn=Dense(intermediate_size=14_336))
+    architecture = Architecture(hidden_size=4096, vocab_size=32_000, max_context_tokens=10**6, groups=(group,))
+    base = replica(model="llama-3.1-8b", system="p5.48xlarge", accelerators=4)
+    one = copy_of(base, model=Model(name="made-up", title="Made up", architecture=architecture), parallelism=Parallelism(1, pipeline=4))
+    reference = Reference(one)
+    for output_tokens in np.arange(1.0, 100.0):
+        got = BINDINGS[int(outputs(one, 4000.0, output_tokens, 16.0)["binding"])]
+        assert got == reference.closed_loop(4000.0, output_tokens, 16.0, 0.0)["binding"]
+
+
+def capped(cap_w: float) -> Replica:
+    base = replica(model="llama-3.1-70b", system="p5.48xlarge", weights="fp8", power_cap_w=cap_w)
+    return copy_of(base, calibration=with_parameters(base.calibration, power_floor_fraction=0.36))
+
+
+def test_targets_are_met_under_a_cap():
+    point = evaluate(capped(400.0), input_tokens=1000.0, output_tokens=500.0, tpot_s=0.02)
+    assert point.time_per_output_token_s <= 0.02
+
+
+def test_a_rate_is_carried_under_a_cap():
+    point = evaluate(capped(400.0), input_tokens=1000.0, output_tokens=500.0, requests_per_s=10.0)
+    assert point.output_tokens_per_s / 500.0 == close(10.0, 1e-9)
+
+
+@examples
+@given(st.floats(280.0, 700.0), st.floats(50.0, 8000.0), st.floats(2.0, 2000.0), st.floats(1.0, 300.0), st.floats(1.0, 3.0))
+def test_more_clients_never_lower_throughput_under_a_cap(cap_w: float, isl: float, osl: float, clients: float, more: float):
+    few, many = (outputs(capped(cap_w), isl, osl, n)["output_tokens_per_s"] for n in (clients, clients * more))
+    assert few <= many * (1 + 1e-12)

@@ -12,7 +12,7 @@ import pytest
 import accelmodel as am
 from accelmodel.catalog.models import Model
 from accelmodel.core.replica import Replica
-from accelmodel.serving.steady_state import BINDINGS, OUTPUTS
+from accelmodel.serving.steady_state import BINDINGS, OUTPUTS, Grid, closed_loop
 from accelmodel.studies.points import library
 from situations import close, points
 
@@ -55,31 +55,29 @@ def check(one: Replica) -> bool:
     return bool(named["fits"][1])
 
 
-def test_every_model_on_every_accelerator_in_every_mode():
-    # One system of each accelerator, the whole of it or up to sixteen; every third of all combinations, each model and accelerator in each mode.
+@pytest.mark.parametrize("mode", MODES)
+def test_every_model_on_every_accelerator_in_every_mode(mode: str):
+    # One system of each accelerator, the whole of it or sixteen of its accelerators.
     of = {library().system(name).accelerator: name for name in sorted(library().files("systems"))}
-    drawn: set[tuple[str, str]] = set()
-    held = dict.fromkeys(MODES, 0)
-    for number, name in enumerate(sorted(library().files("models"))):
-        model = library().model(name)
-        for other, (accelerator, system) in enumerate(sorted(of.items())):
-            mode = MODES[(number + other) % 3]
-            drawn |= {(name, mode), (accelerator, mode)}
+    assert sorted(of) == sorted(library().files("accelerators"))
+    held, tried = 0, 0
+    for model in map(library().model, sorted(library().files("models"))):
+        for accelerator, system in sorted(of.items()):
             if mode == "disaggregated" and library().accelerator(accelerator).figures.scale_out_bandwidth is None:
                 continue
             one = legal(model, system, min(library().system(system).accelerators, 16), mode=mode)
             if one is not None:
-                held[mode] += check(one)
-    assert len(drawn) == 3 * (len(library().files("models")) + len(of))
-    assert min(held.values()) > 150, held
+                tried += 1
+                held += check(one)
+    assert tried > held > 500
 
 
 @pytest.mark.parametrize("accelerator", sorted(library().files("accelerators")))
 def test_pools_need_a_network_and_nothing_else_does(accelerator: str):
     system = next(name for name in sorted(library().files("systems")) if library().system(name).accelerator == accelerator)
-    model = library().model("llama-3.2-1b" if "llama-3.2-1b" in library().files("models") else "llama-3.1-8b")
+    model = library().model("llama-3.1-8b")
     for mode in MODES:
-        one = legal(model, system, library().system(system).accelerators, mode=mode)
+        one = legal(model, system, min(library().system(system).accelerators, 8), mode=mode)
         assert one is not None
         if mode == "disaggregated" and one.accelerator.figures.scale_out_bandwidth is None:
             with pytest.raises(am.InputError, match="scale_out_bandwidth"):
@@ -164,9 +162,8 @@ def test_three_stages_of_eighty_layers():
     assert one.stage_balance == close(1.0125)
     even = one.constants.copy()
     even["stage_balance"] = 1.0
-    from accelmodel.serving.steady_state import Grid, closed_loop
-
-    uneven, mean = (closed_loop(constants, Grid.point(1000.0, 200.0, 1.0, 0.0))[OUTPUTS.index("time_per_output_token_s"), 0] for constants in (one.constants, even))
+    load, row = Grid.point(1000.0, 200.0, 1.0, 0.0), OUTPUTS.index("time_per_output_token_s")
+    uneven, mean = (closed_loop(constants, load)[row, 0] for constants in (one.constants, even))
     assert uneven / mean == close(1.0125)
     # Its weights: 27 layers of fp8 on two accelerators, and of the two ends, each 128,256 x 8,192 in bf16, one.
     layer_bytes = 8192 * (8192 + 1024 + 1024 + 8192) + 3 * 8192 * 28_672
@@ -176,7 +173,7 @@ def test_three_stages_of_eighty_layers():
 def test_four_stages_of_eighty_layers_are_even():
     one = eight(pipeline_parallel=4)
     assert one.stage_balance == 1.0
-    # Half of the ranks' weights a stage as half of the layers: fewer collectives, slower single tokens, but every accelerator busy.
+    # A token passes the stages one after the other, so a lone client waits longer; many keep every stage busy.
     flat = eight()
     assert point(one, concurrency=1).time_per_output_token_s > point(flat, concurrency=1).time_per_output_token_s
     assert point(one, 200, 200, 400).output_tokens_per_s > 4 * point(one, 200, 200, 4).output_tokens_per_s

@@ -79,8 +79,31 @@ class Spread(Strict):
     throughput: Annotated[Figure, of("ratio", 1, 10)]
 
 
+Measure = Literal["time_to_first_token", "time_per_output_token", "request_latency", "throughput", "power", "energy"]
+
+
+class FitError(Strict):
+    """How far predictions lay from measurements of groups left out whole, as fractions: rows, median, mean and 90th percentile of |predicted / measured - 1|."""
+
+    rows: int
+    median: float
+    mean: float
+    p90: float
+
+
+class Correlation(Strict):
+    """Correlation of two fitted deviations, named parameter, or parameter and level; with the figures' ranges it gives their covariance."""
+
+    between: tuple[str, str]
+    value: Annotated[float, Field(ge=-1, le=1)]
+
+
 class Calibration(Strict):
-    """Parameters of the step model for some software stacks, with factors by serving engine and by accelerator generation."""
+    """Parameters of the step model for some software stacks, with factors by serving engine and by accelerator generation.
+
+    A fitted one names its `prior`, and has `throughput_by_version` (saturated servers, by the label of an engine's version), `load_spreads` (by load, then
+    measure), the errors on left-out groups and the stronger correlations. `scale` multiplies parameters on top, by a fit or an anchor; files do not hold it.
+    """
 
     name: Name
     title: str
@@ -94,6 +117,12 @@ class Calibration(Strict):
     generations: dict[str, dict[str, _Factor]] = Field(default_factory=dict)
     extrapolated: tuple[str, ...] = ()
     spreads: dict[Literal["seen", "moe", "extrapolated"], Spread] = Field(default_factory=dict)
+    prior: Name | None = None
+    throughput_by_version: dict[str, _Factor] = Field(default_factory=dict)
+    load_spreads: dict[str, dict[Measure, Annotated[Figure, of("ratio", 1, 100)]]] = Field(default_factory=dict)
+    errors: dict[str, FitError] = Field(default_factory=dict)
+    correlations: tuple[Correlation, ...] = ()
+    scale: dict[str, float] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _factors_name_parameters(self) -> Calibration:
@@ -117,6 +146,14 @@ class Calibration(Strict):
         found = [self.spreads[name] for name in applying if name in self.spreads]
         return max(found, key=lambda spread: spread.time_per_output_token.si, default=None)
 
+    def load_spread(self, load: str, measure: Measure, generation: str, has_experts: bool) -> float | None:
+        """Half-width, as a factor, of the central 90 % under a kind of load; where that was not measured, as for any load; None where nobody knows."""
+        figure = self.load_spreads.get(load, {}).get(measure)
+        if figure is not None and generation not in self.extrapolated:
+            return figure.si
+        spread = self.spread(generation, has_experts)
+        return None if spread is None else getattr(spread, measure if measure in Spread.model_fields else "throughput").si  # type: ignore[no-any-return]
+
     def engine(self, name: str) -> str:
         """The key of a serving engine given by key or alias; InputError with the nearest name."""
         for key, engine in self.engines.items():
@@ -125,11 +162,12 @@ class Calibration(Strict):
         raise InputError(f"no serving engine of {', '.join(self.stacks)} is called '{name}'", key="engine", value=name, allowed=self.engines)
 
     def values(self, engine: str, generation: str) -> dict[str, float]:
-        """Every parameter in SI for one serving engine and accelerator generation: base x engine's factor x generation's factor."""
+        """Every parameter in SI for one serving engine and accelerator generation: base x engine's factor x generation's factor (x scale)."""
         by_engine = self.engines[engine].factors
         by_generation = self.generations.get(generation, {})
         result = {}
         for name in Parameters.model_fields:
             figure: Figure = getattr(self.parameters, name)
             result[name] = figure.si * (by_engine[name].si if name in by_engine else 1.0) * (by_generation[name].si if name in by_generation else 1.0)
+            result[name] *= self.scale.get(name, 1.0)
         return result

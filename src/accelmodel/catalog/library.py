@@ -174,12 +174,12 @@ class Library:
         return own if base is None else {**self._with_base(self.path("calibrations", base)), **own}
 
     def calibration_of(self, accelerator: Accelerator) -> Calibration:
-        """The calibration of an accelerator's software stack: the newest that names it."""
+        """The calibration of an accelerator's software stack: the newest that names it, of one day a fitted one before its prior."""
         found = [self.calibration(name) for name in self.files("calibrations")]
         fitting = [calibration for calibration in found if accelerator.stack in calibration.stacks]
         if not fitting:
             raise InputError(f"no calibration covers the software stack '{accelerator.stack}' of accelerator '{accelerator.name}'")
-        return max(fitting, key=lambda calibration: calibration.date)
+        return max(fitting, key=lambda calibration: (calibration.date, calibration.prior is not None))
 
     @functools.cached_property
     def sources(self) -> dict[str, Source]:

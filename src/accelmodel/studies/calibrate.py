@@ -119,7 +119,7 @@ class Problem:
         self.engine = np.array([found.runs[row.run].replica.engine for row in rows])
         self.generation = np.array([found.runs[row.run].replica.accelerator.generation for row in rows])
         saturated = np.array([found.runs[row.run].load == "saturated" for row in rows])
-        self.era = np.where(saturated, [era_of(found.runs[row.run]) for row in rows], "")
+        self.era = np.where(saturated, [found.runs[row.run].version for row in rows], "")
         self.slots = tuple(self._slots())
         self.masks = np.array([self._mask(slot) for slot in self.slots])
 
@@ -231,15 +231,6 @@ class Problem:
         return Fit(self.slots, values, covariance, logs, self.cost(values, logs, used))
 
 
-def era_of(run: Run) -> str:
-    """The version of a serving engine by which saturated throughput is told apart: its label up to the second number."""
-    words = run.era.replace(",", " ").split()
-    kept = []
-    for word in words[:2]:
-        kept.append(".".join(word.split(".")[:2]))
-    return " ".join(kept)
-
-
 Levels = Mapping[tuple[str, str], Mapping[str, float]]
 
 
@@ -252,42 +243,29 @@ def _by_level(slots: Sequence[Slot], values: Array) -> Levels:
     return found
 
 
-class _Shaken(Calibration):
-    """A calibration whose parameters are given outright."""
-
-    fixed: dict[str, float]
-
-    def values(self, engine: str, generation: str) -> dict[str, float]:  # noqa: ARG002  given outright
-        return self.fixed
-
-
 def shaken(replica: Replica, by_level: Levels, nudged: str = "") -> Replica:
     """A replica under factors on its parameters."""
-    values = dict(replica.parameters)
+    scale = {nudged: math.exp(_STEP)} if nudged else {}
     for key in (("base", ""), ("engine", replica.engine), ("generation", replica.accelerator.generation)):
         for name, factor in by_level.get(key, {}).items():
-            values[name] *= factor
-    if nudged:
-        values[nudged] *= math.exp(_STEP)
-    calibration = replica.calibration
-    made = _Shaken.model_construct(**{name: getattr(calibration, name) for name in type(calibration).model_fields if name != "fixed"}, fixed=values)
-    return replace(replica, calibration=made)
+            scale[name] = scale.get(name, 1.0) * factor
+    return replace(replica, calibration=replica.calibration.model_copy(update={"scale": scale}))
 
 
-def rows_of(found: Measurements, calibration: Calibration, doubtful: npt.NDArray[np.bool_]) -> list[Row]:
+def rows_of(found: Measurements, calibration: Calibration) -> list[Row]:
     """Rows that a calibration is fitted on: those of its stacks under a plain load, in no doubt."""
     rows = []
     table = found.rows
     groups = table["group"].astype(str).tolist() if "group" in table else None
     for number, (index, metric, value) in enumerate(zip(found.run_of, table["metric"].astype(str), table["value"].astype(float), strict=True)):
-        if index < 0 or doubtful[number]:
+        if index < 0 or found.doubtful[number]:
             continue
         run, quantity = found.runs[index], METRICS[metric]
         if run.replica.accelerator.stack not in calibration.stacks or not _is_plain(run, quantity):
             continue
         replica = run.replica
         group = groups[number] if groups else f"{replica.model.name} @ {replica.accelerator.name}"
-        sweep = f"{replica.model.name}|{replica.accelerator.name}|{run.era}|{replica.precision.weights}"
+        sweep = f"{replica.model.name}|{replica.accelerator.name}|{run.label}|{replica.precision.weights}"
         rows.append(Row(number, index, quantity, math.log(value), group, sweep))
     return rows
 

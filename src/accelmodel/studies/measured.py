@@ -72,18 +72,24 @@ class Run:
     prefill: Replica | None = None
     prefill_copies: float = 1.0
     options: tuple[tuple[Replica, float], ...] = ()
-    era: str = ""
+    label: str = ""
     assumed: tuple[str, ...] = ()
+
+    @property
+    def version(self) -> str:
+        """The serving engine's version by which saturated throughput is told apart: the first two words of its label, to the second number."""
+        return " ".join(".".join(word.split(".")[:2]) for word in self.label.replace(",", " ").split()[:2])
 
 
 @dataclass(frozen=True)
 class Measurements:
-    """Rows of a file, the run of each (by number, -1 where it is left out), and the reason where it is left out."""
+    """Rows of a file, the run of each (by number, -1 where it is left out), the reason where it is, and whether a fit had better not trust the row."""
 
     rows: pd.DataFrame
     runs: tuple[Run, ...]
     run_of: tuple[int, ...]
     reasons: tuple[str | None, ...]
+    doubtful: tuple[bool, ...] = ()
 
     @property
     def assumptions(self) -> list[str]:
@@ -121,7 +127,7 @@ def measurements(path: str | Path | pd.DataFrame, catalog: Library | None = None
     reader = _Reader(library, library.readings(readings))
     runs: list[Run] = []
     known: dict[tuple[Any, ...], int | str] = {}
-    run_of, reasons = [], []
+    run_of, reasons, doubtful = [], [], []
     columns = [str(name) for name in rows.columns if name not in _OWN]
     for row in rows.to_dict("records"):
         clean = {str(name): None if _is_missing(value) else value for name, value in row.items()}
@@ -136,7 +142,9 @@ def measurements(path: str | Path | pd.DataFrame, catalog: Library | None = None
         why = found if isinstance(found, str) else reader.metric_reason(clean, runs[found])
         run_of.append(-1 if isinstance(found, str) or why is not None else found)
         reasons.append(why)
-    return Measurements(rows, tuple(runs), tuple(run_of), tuple(reasons))
+        texts = {name: _text(value) for name, value in clean.items()}
+        doubtful.append(any(doubt.holds(texts) for doubt in reader.rules.doubts))
+    return Measurements(rows, tuple(runs), tuple(run_of), tuple(reasons), tuple(doubtful))
 
 
 def _is_missing(value: Any) -> bool:
@@ -338,7 +346,7 @@ class _Build:
             concurrency=users,
             copies=options[0][1],
             options=tuple(options[1:]),
-            era=self.texts.get("engine", ""),
+            label=self.texts.get("engine", ""),
             assumed=tuple(self.reader.assumed),
         )
 
@@ -455,8 +463,8 @@ class _Build:
         if total is None:
             raise Skipped("the load is not stated")
         decoding = d or max(float(total) / (_SEQUENCES_PER_ACCELERATOR * decode.accelerators), 1.0)
-        era, assumed = self.texts.get("engine", ""), tuple(self.reader.assumed)
-        return Run(decode, "pools", isl, osl, float(total), float(decoding), prefill, float(p), era=era, assumed=assumed)
+        label, assumed = self.texts.get("engine", ""), tuple(self.reader.assumed)
+        return Run(decode, "pools", isl, osl, float(total), float(decoding), prefill, float(p), label=label, assumed=assumed)
 
     def worker(self, column: str) -> tuple[int, Replica]:
         """How many workers of a pool (0: not published), and one of them, from a tuple (workers, tp, pp, attention dp, expert tp, expert parallel)."""

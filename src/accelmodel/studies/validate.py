@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from accelmodel.catalog.calibrations import Measure
 from accelmodel.catalog.library import Library
 from accelmodel.core.fold import Constants
 from accelmodel.core.kernels import Array
@@ -22,12 +23,16 @@ from accelmodel.serving.steady_state import OUTPUTS, Grid, closed_loop
 from accelmodel.studies.measured import METRICS, Measurements, Run, measurements
 
 _MS = 1e3
-# Metric -> which of the calibration's spreads bounds it.
-_SPREAD_OF = {
+_BUSY = 64.0  # clients above which a loop's first tokens are harder to foresee
+# Quantity -> which of the calibration's measures bounds it; throughput where not named.
+MEASURE_OF: dict[str, Measure] = {
     "ttft_ms": "time_to_first_token",
     "tpot_ms": "time_per_output_token",
     "itl_ms": "time_per_output_token",
     "req_tok_s": "time_per_output_token",
+    "e2e_ms": "request_latency",
+    "power_w": "power",
+    "energy_j": "energy",
 }
 
 Quantities = dict[str, Array]
@@ -69,7 +74,9 @@ def _saturated(runs: Sequence[Run], constants: Constants) -> Quantities:
     copies = np.array([run.copies for run in runs])
     one = pieces(constants, isl, osl, np.ones_like(osl))
     per_accelerator = isl / one.marginal_s / runs[0].replica.accelerators
-    return {**_rates(saturated_output_tokens_per_s(constants, isl, osl) * copies, isl, osl), "prefill_tok_s_per_accelerator": per_accelerator}
+    known = runs[0].replica.calibration.throughput_by_version
+    versions = np.array([known[run.version].si if run.version in known else 1.0 for run in runs])
+    return {**_rates(saturated_output_tokens_per_s(constants, isl, osl) * copies * versions, isl, osl), "prefill_tok_s_per_accelerator": per_accelerator}
 
 
 def _wave(runs: Sequence[Run], constants: Constants) -> Quantities:
@@ -128,7 +135,7 @@ def _take_the_best(runs: Sequence[Run], out: dict[str, Array], constants_of: Con
     """Where a source does not say how a deployment is cut, the fastest way counts."""
     for number, run in enumerate(runs):
         for replica, copies in run.options:
-            other = Run(replica, run.load, run.input_tokens, run.output_tokens, run.concurrency, copies)
+            other = replace(run, replica=replica, copies=copies, options=())
             found = _LOADS[run.load]([other], constants_of(replica))
             if not found["output_tok_s"][0] <= out["output_tok_s"][number] and found["output_tok_s"][0] > 0:
                 for name, values in found.items():
@@ -251,8 +258,14 @@ def _why_none(run: Run, quantity: str, values: Mapping[str, Array], number: int)
 
 def interval(run: Run, quantity: str, value: float) -> tuple[float, float]:
     """The central 90 % of a predicted quantity; NaN where the calibration has no spread."""
-    spread = run.replica.spread
-    if spread is None:
-        return math.nan, math.nan
-    factor = getattr(spread, _SPREAD_OF.get(quantity, "throughput")).si
-    return value / factor, value * factor
+    replica = run.replica
+    measure = MEASURE_OF.get(quantity, "throughput")
+    factor = replica.calibration.load_spread(load_class(run), measure, replica.accelerator.generation, replica.has_experts)
+    return (math.nan, math.nan) if factor is None else (value / factor, value * factor)
+
+
+def load_class(run: Run) -> str:
+    """The kind of load by which spreads are told apart: a busy loop is one of its own, and so are pools of unknown size."""
+    if run.load == "closed" and run.concurrency * run.copies > _BUSY:
+        return "closed-busy"
+    return "pools-unknown" if run.load == "pools" and not run.prefill_copies else run.load

@@ -1,0 +1,62 @@
+"""The pages are true: every block of Python, every scenario and catalogue entry, and every command in docs/ and the README runs.
+
+A page is one session in a folder of its own, its blocks run from the top. How a block is marked: ```python runs; ```sh runs each line that begins with
+`accelmodel`; ```toml with `scenario` behind it runs as a scenario, with a path behind it is written there, for what comes after; ```text is only read.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import accelmodel as am
+from accelmodel.catalog.checks import check
+from accelmodel.cli.main import execute
+
+ROOT = Path(__file__).parents[2]
+PAGES = [*sorted((ROOT / "docs").glob("*.md")), ROOT / "README.md"]
+BLOCK = re.compile(r"^```(\w+)(?: (\S+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_block_of_a_page_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    session: dict[str, Any] = {}
+    for language, mark, text in BLOCK.findall(page.read_text(encoding="utf-8")):
+        if language == "python":
+            exec(compile(text, page.name, "exec"), session)
+        elif language == "sh":
+            for line in re.findall(r"^accelmodel .*$", text, re.MULTILINE):
+                assert execute(shlex.split(line)[1:]) == 0, line
+        elif language == "toml":
+            _toml(mark, text)
+        else:
+            assert language == "text", f"{page.name}: a block of '{language}' is marked as nothing that this test knows"
+
+
+def _toml(mark: str, text: str) -> None:
+    path = Path("scenario.toml" if mark == "scenario" else mark)
+    assert path.suffix == ".toml", f"a block of TOML says 'scenario' or the path where it belongs, not '{mark}'"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    if mark == "scenario":
+        assert all(table.num_rows for table in am.run(path).tables.values())
+
+
+def test_entries_of_the_catalogue_page_pass_the_check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for language, mark, text in BLOCK.findall((ROOT / "docs" / "catalogue.md").read_text(encoding="utf-8")):
+        if language == "toml":
+            _toml(mark, text)
+    library = am.Library(tmp_path)
+    assert check(library, [path for path in tmp_path.rglob("*.toml") if path.parent != tmp_path]) == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_between_pages_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#:]+?)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
+        assert (page.parent / target).exists(), target
