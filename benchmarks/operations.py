@@ -20,6 +20,7 @@ import numpy as np
 import accelmodel as am
 import registry
 from accelmodel.core import kernels
+from accelmodel.serving.steady_state import Grid
 from accelmodel.studies import kernel, points
 from accelmodel.studies.money import money
 
@@ -75,14 +76,28 @@ def _numbers(array: Any) -> Any:
     return made
 
 
-def _record(constants: Any) -> list[dict[str, Any]]:
-    """A structured array of one record as a dict of counting numbers; integers stay."""
-    row = constants[0]
-    made: dict[str, Any] = {}
-    for name in constants.dtype.names:
-        integer = np.issubdtype(np.asarray(row[name]).dtype, np.integer)
-        made[name] = row[name] if integer else _numbers(row[name]) if np.ndim(row[name]) else Number(row[name])
-    return [made]
+def _records(records: Any) -> Any:
+    """A structured array as an object array of dicts of counting numbers; integers stay."""
+    made = np.empty(len(records), dtype=object)
+    for index, row in enumerate(records):
+        made[index] = {name: _field(row[name]) for name in records.dtype.names}
+    return made
+
+
+def _field(value: Any) -> Any:
+    integer = np.issubdtype(np.asarray(value).dtype, np.integer)
+    return value if integer else _numbers(value) if np.ndim(value) else Number(value)
+
+
+def _counting_argument(value: Any) -> Any:
+    """An argument of the compiled grid in counting form."""
+    if isinstance(value, np.ndarray):
+        return _records(value) if value.dtype.names else value
+    if isinstance(value, Grid):
+        return SimpleNamespace(values=tuple(_numbers(one) for one in value.values), shape=value.shape, strides=value.strides, size=value.size)
+    if isinstance(value, kernel.Wanted):
+        return SimpleNamespace(**vars(value) | {"scale": _numbers(value.scale), "offset": _numbers(value.offset)})
+    return value
 
 
 def _empty(shape: Any, dtype: Any = float) -> Any:
@@ -98,15 +113,14 @@ def count(case: registry.Case) -> dict[str, float]:
         "output_tokens": load["output_tokens"][:, 50:51],
         "concurrency": np.linspace(1, 400, kernels.BLOCK),
     }
-    grid = points.load_of(replica, **middle).grid
-    plan = points.plan(replica, money(replica), case.columns)
-    columns = SimpleNamespace(**vars(plan.wanted) | {"scale": _numbers(plan.wanted.scale), "offset": _numbers(plan.wanted.offset)})
-    counting = SimpleNamespace(values=tuple(_numbers(values) for values in grid.values), shape=grid.shape, strides=grid.strides, size=grid.size)
     kernels.exp2_in_place, kernels.log2 = _exp2, _log2
     kernels.math = SimpleNamespace(**vars(math) | {"sqrt": _sqrt})
     kernel.np = SimpleNamespace(**vars(np) | {"empty": _empty})
+    run = kernel.run
+    kernel.run = lambda *arguments: run(*(_counting_argument(argument) for argument in arguments))
     COUNTS.clear()
-    kernel.run(_record(replica.constants), _record(plan.terms), counting, columns, 1)
+    points._run(replica, points.load_of(replica, **middle), points.plan(replica, money(replica), case.columns))
+    kernel.run = run
     return {kind: COUNTS[kind] / kernels.BLOCK for kind in ("add", "multiply", "compare", "divide", "root")}
 
 

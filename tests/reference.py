@@ -912,7 +912,7 @@ def served(replica: Replica, *load: float) -> dict[str, Any]:
     slowest = Reference(replica, min(1.0, math.cbrt((cap_w - floor_w) / (tdp_w - floor_w)))).closed_loop(*load)
     excess_w, least_w = full["power_w"] - cap_w * replica.accelerators, slowest["power_w"]
     slow = min(1.0, excess_w / (full["power_w"] - least_w)) if full["power_w"] - least_w > excess_w else 1.0
-    between = {name: full[name] + slow * (slowest[name] - full[name]) for name in full if name.endswith("_s") or name.endswith("fraction")}
+    between = {name: full[name] + slow * (slowest[name] - full[name]) for name in full if name.endswith(("_s", "fraction"))}
     rate = full["request_latency_s"] / between["request_latency_s"]
     for name in ("output_tokens_per_s", "input_tokens_per_s"):
         between[name] = full[name] * rate

@@ -1,6 +1,6 @@
 """Faults that tests found in the engine: each a minimal reproduction and a strict expected failure, so that a repair shows.
 
-When one is mended, its test says XPASS: take the mark away, move it to the tests of its room, and drop what `AsFound` has of it below.
+When one is mended, its test says XPASS: take the mark away, move it to the tests of its room, and drop it from `situations.has_known_fault`.
 """
 
 from __future__ import annotations
@@ -27,3 +27,14 @@ def test_context_ranks_gather_and_scatter():
 def test_stages_that_share_an_accelerator_still_send():
     one = replica(model="llama-3.1-8b", system="trn2.48xlarge", accelerators=3, tensor_parallel=6, pipeline_parallel=2)
     assert (one.table["kind"] == "stage_send").any()
+
+
+@fault("each rank sends to its like in the next stage, a stage further: eighteen chips from groups of four never meet in one; the boundary alone is looked at")
+def test_stages_send_as_far_as_a_stage_is_long():
+    # Four stages of eighteen Trainium3 (72 ranks, one sequence each): all three sends cross the second level of switches, 640 GB/s.
+    one = replica(
+        model="qwen3-8b", system="trn3-ultraserver-gen2", accelerators=72, tensor_parallel=1, attention_data_parallel=72, pipeline_parallel=4
+    )
+    rows = one.table[one.table["kind"] == "stage_send"]
+    seconds = (rows["layers"] * rows["share"] * rows["link_token_s"].min(axis=1)).sum()
+    assert seconds == close(3 * 4096 * 2 * 4 / 72 / (640e9 * one.parameters["link_efficiency"]))

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from accelmodel.catalog.library import Library
     from accelmodel.core.replica import Replica
     from accelmodel.errors import DoesNotFitError, InputError
+    from accelmodel.studies.calibrate import calibrate
     from accelmodel.studies.optimize import optimize
     from accelmodel.studies.points import Point, evaluate, replica
     from accelmodel.studies.run import Run, run
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-__all__ = ["DoesNotFitError", "InputError", "Library", "Point", "Replica", "Report", "Run", "catalog", "evaluate", "optimize", "replica", "run", "validate"]
+__all__ = ["DoesNotFitError", "InputError", "Library", "Point", "Replica", "Report", "Run", "calibrate", "catalog", "evaluate", "optimize", "replica", "run", "validate"]
 
 _HOME = {
     "DoesNotFitError": "errors",
@@ -30,6 +31,7 @@ _HOME = {
     "Replica": "core.replica",
     "Report": "studies.validate",
     "Run": "studies.run",
+    "calibrate": "studies.calibrate",
     "evaluate": "studies.points",
     "optimize": "studies.optimize",
     "replica": "studies.points",

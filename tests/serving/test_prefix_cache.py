@@ -114,7 +114,6 @@ def test_hits_and_the_load_that_they_make_agree(count: int, concurrency: float, 
     assert found.prefix_hit_fraction == pytest.approx(served, abs=1e-6)
 
 
-@pytest.mark.xfail(reason="the hits are solved for at the full clock, whatever the cap on power")
 def test_hits_and_the_load_agree_under_a_cap_on_power():
     one = am.replica(model="llama-3.1-70b", system="p5.48xlarge", weights="fp8", power_cap_w=300.0)
     p = am.evaluate(one, **LENGTHS, concurrency=20, prefix_cache=MOONCAKE)

@@ -136,7 +136,6 @@ def test_hours_of_the_clouds_own_accelerators():
     np.testing.assert_allclose(c["margin_fraction"], np.asarray(margin.margin_fraction(55.04 * 0.6, c["replica_cost_usd_per_h"])), rtol=1e-12)
 
 
-@pytest.mark.xfail(reason="where all input is cached, the cost of the one token that is prefilled anyway falls to a stream without tokens and is lost")
 @pytest.mark.parametrize("name", ["dense", "cores", "apart"])
 def test_the_whole_cost_is_attributed_where_all_input_is_cached(name: str):
     p = am.evaluate(replica(name), input_tokens=2000, output_tokens=300, concurrency=20, prefix_hit_fraction=1.0, occupancy=1.0)
@@ -145,7 +144,6 @@ def test_the_whole_cost_is_attributed_where_all_input_is_cached(name: str):
     assert borne * 3600 / 1e6 == close(p.replica_cost_usd_per_h)
 
 
-@pytest.mark.xfail(reason="NaN becomes null only where a point does not fit or no concurrency carries the load")
 def test_an_unknown_price_is_null_in_a_table_as_in_a_point():
     one = am.replica(model="llama-3.1-8b", system="tpu-v6e-8")
     assert am.evaluate(one, input_tokens=1000, output_tokens=200, concurrency=4).cost_usd_per_mtok is None

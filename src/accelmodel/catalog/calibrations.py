@@ -83,7 +83,7 @@ Measure = Literal["time_to_first_token", "time_per_output_token", "request_laten
 
 
 class FitError(Strict):
-    """How far predictions lay from measurements of groups left out whole, as fractions: rows, median, mean and 90th percentile of |predicted / measured - 1|."""
+    """How far predictions lay from measurements of groups left out whole, as fractions: rows, median, mean, 90th percentile of |predicted / measured - 1|."""
 
     rows: int
     median: float
@@ -152,7 +152,7 @@ class Calibration(Strict):
         if figure is not None and generation not in self.extrapolated:
             return figure.si
         spread = self.spread(generation, has_experts)
-        return None if spread is None else getattr(spread, measure if measure in Spread.model_fields else "throughput").si  # type: ignore[no-any-return]
+        return None if spread is None else getattr(spread, measure if measure in Spread.model_fields else "throughput").si
 
     def engine(self, name: str) -> str:
         """The key of a serving engine given by key or alias; InputError with the nearest name."""

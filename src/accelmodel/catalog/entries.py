@@ -323,6 +323,7 @@ _TELLING: dict[str, Sequence[str]] = {
     "calibrations": ("stacks",),
     "models": ("architecture",),
     "sites": ("country",),
+    "readings": ("dtypes",),
     "scenarios": ("studies",),
     "workloads": ("figures", "name"),
 }

@@ -48,6 +48,9 @@ class Workload(Strict):
         sizes = [point.cache.si for point in self.prefix_hits]
         if sizes != sorted(set(sizes)):
             raise ValueError("the sizes of 'prefix_hits' must rise")
+        fractions = [point.fraction.si for point in self.prefix_hits]
+        if fractions != sorted(fractions):
+            raise ValueError("the fractions of 'prefix_hits' must not fall")
         if self.prefix_hits and self.requests_per_s is None:
             raise ValueError("'prefix_hits' needs the trace's 'requests_per_s'")
         return self

@@ -14,6 +14,7 @@ from typing import Annotated, cast
 import typer
 
 from accelmodel.cli import catalog
+from accelmodel.cli.calibrate import calibrate
 from accelmodel.cli.evaluate import evaluate
 from accelmodel.cli.optimize import optimize
 from accelmodel.cli.output import emit, is_debugging, tell
@@ -34,6 +35,7 @@ app.command()(run)
 app.command()(evaluate)
 app.command()(optimize)
 app.command()(validate)
+app.command()(calibrate)
 app.command()(new)
 app.add_typer(catalog.app, name="catalog")
 

@@ -153,6 +153,8 @@ class Replica:
             self._check_heads(model)
             self._check_stages(model)
         self._check_experts()
+        if self.serving.mode == "disaggregated":
+            self.accelerator.need("scale_out_bandwidth")
 
     def _check_ranks(self) -> None:
         ranks = self.accelerators * self.accelerator.ranks

@@ -8,7 +8,8 @@ import numpy as np
 
 from accelmodel.core.fold import Constants
 from accelmodel.core.kernels import Array
-from accelmodel.serving.steady_state import OUTPUTS, Grid, closed_loop
+from accelmodel.errors import InputError
+from accelmodel.serving.steady_state import NO_CAP, OUTPUTS, Grid, closed_loop
 
 _ROUNDS = 200
 _CLOSE = 1e-9
@@ -36,18 +37,19 @@ class HitCurve:
         return found
 
 
-def solve_hits(constants: Constants, input_tokens: Array, output_tokens: Array, concurrency: Array, curve: HitCurve) -> Array:
+def solve_hits(constants: Constants, input_tokens: Array, output_tokens: Array, concurrency: Array, curve: HitCurve, capped: Constants = NO_CAP) -> Array:
     """Hit fraction at which a closed loop and its cache agree, shape (n,): the cache is what the running requests leave of the KV pool.
 
-    More hits raise the rate, which shortens survival: the fixed point is one, and damped iteration finds it to 1e-9.
+    More hits raise the rate, which shortens survival: the fixed point is one, and damped iteration finds it to 1e-9. InputError where the rate jumps
+    with the hits, as it may where prompts are padded, and there is none.
     """
     rate, running, capacity = (OUTPUTS.index(name) for name in ("output_tokens_per_s", "running_requests", "kv_capacity_tokens"))
     hits = np.zeros(input_tokens.shape)
     for _ in range(_ROUNDS):
-        out = closed_loop(constants, Grid.of(input_tokens, output_tokens, concurrency, hits))
+        out = closed_loop(constants, Grid.of(input_tokens, output_tokens, concurrency, hits), capped=capped)
         spare = np.maximum(out[capacity] - out[running] * (input_tokens + 0.5 * output_tokens), 0.0)
         new = np.where(np.isnan(out[rate]), 0.0, curve.at(np.nan_to_num(spare), np.nan_to_num(out[rate] / output_tokens, nan=1.0)))
         if np.max(np.abs(new - hits)) < _CLOSE:
-            break
+            return hits
         hits = 0.5 * (hits + new)
-    return hits
+    raise InputError("no hit fraction agrees with the load that it leads to: padded prompts make the rate jump; give prefix_hit_fraction", key="prefix_cache")

@@ -6,27 +6,34 @@ by a Gaussian prior. What is minimised is, over rows with weight w (the group's 
     sum w 4 (sqrt(1 + (r / s)^2 / 2) - 1)  +  sum (deviation / prior's)^2           pseudo-Huber loss, Gaussian shrinkage
 
 where r also has an offset of its sweep (model x accelerator x engine's version x dtype) that predictions never use: what a sweep hides (settings that its
-source does not print) must not bend the physics. Levenberg-Marquardt; derivatives by one run of the engine per parameter, shared out to the levels.
+source does not print) must not bend the physics. Gauss-Newton with bounded steps; derivatives by one run of the engine per parameter, shared out to the levels.
 """
 
 from __future__ import annotations
 
+import datetime
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from accelmodel.catalog.calibrations import Calibration, Parameters
+from accelmodel.catalog.calibrations import Calibration, Correlation, FitError, Measure, Parameters, Spread
+from accelmodel.catalog.figures import Figure
+from accelmodel.catalog.library import Library
 from accelmodel.core.fold import Constants, fold
 from accelmodel.core.kernels import Array
 from accelmodel.core.replica import Replica
-from accelmodel.studies.measured import METRICS, Measurements, Run
-from accelmodel.studies.validate import quantities
+from accelmodel.errors import InputError
+from accelmodel.studies.measured import METRICS, Measurements, Run, measurements
+from accelmodel.studies.validate import MEASURE_OF, load_class, quantities
 
 Progress = Callable[[str], None]
+Mask = npt.NDArray[np.bool_]
 
 # Standard deviation of a log residual that counts as ordinary, and of a sweep's own offset, by quantity.
 _NOISE = {"tpot_ms": 0.10, "itl_ms": 0.10, "ttft_ms": 0.25, "output_tok_s": 0.15, "e2e_ms": 0.15}
@@ -34,7 +41,8 @@ _SWEEP = {"tpot_ms": 0.15, "itl_ms": 0.15, "ttft_ms": 0.25, "output_tok_s": 0.15
 _GROUP_POWER = -0.4
 _ERA = 0.15  # prior deviation of a version's saturated throughput
 
-# Parameters that may differ between generations of accelerators and between serving engines, with the prior's deviation of each factor.
+# Parameters that may differ between generations of accelerators and between serving engines, with the prior's deviation of each factor. Overheads per layer
+# are not among them: with a factor of their own they made left-out groups worse (time per output token 15.6 / 19.8 % instead of 13.7 / 18.4).
 _BY_GENERATION = {
     "weight_bandwidth_efficiency": 0.08,
     "kv_bandwidth_efficiency": 0.10,
@@ -42,17 +50,13 @@ _BY_GENERATION = {
     "compute_efficiency_fp8": 0.15,
     "compute_efficiency_fp4": 0.15,
     "link_efficiency": 0.20,
-    "layer_overhead": 0.25,
-    "moe_layer_overhead": 0.25,
 }
 _BY_ENGINE = {
-    "first_token_overhead": 0.40,
-    "prefill_layer_overhead": 0.40,
-    "burst_fraction": 0.40,
-    "prefill_latency_factor": 0.15,
-    "sequence_overhead": 0.30,
-    "layer_overhead": 0.12,
-    "moe_layer_overhead": 0.20,
+    "first_token_overhead": 0.20,
+    "prefill_layer_overhead": 0.20,
+    "burst_fraction": 0.20,
+    "prefill_latency_factor": 0.08,
+    "sequence_overhead": 0.15,
 }
 # Left at their priors: what measurements do not identify.
 _FIXED = ("chunk_tokens", "usable_memory_fraction", "runtime_reserve", "graph_reserve", "link_overlap_fraction", "scale_out_latency", "serial_prefill")
@@ -92,7 +96,6 @@ class Fit:
     values: Array
     covariance: Array
     log_predicted: Array
-    cost: float
 
 
 class Problem:
@@ -139,23 +142,15 @@ class Problem:
         slots += [Slot("", "era", era, _ERA) for era in sorted(set(self.era.tolist()) - {""})]
         return slots
 
-    def _mask(self, slot: Slot) -> npt.NDArray[np.bool_]:
+    def _mask(self, slot: Slot) -> Mask:
         if slot.kind == "base":
             return np.ones(len(self.rows), bool)
-        found: npt.NDArray[np.bool_] = getattr(self, slot.kind) == slot.level
+        found: Mask = getattr(self, slot.kind) == slot.level
         return found
 
     def log_predictions(self, values: Array, nudged: str = "") -> Array:
         """Log of every row's prediction under deviations, one parameter nudged for all replicas; NaN where a replica does not fit."""
-        by_level = _by_level(self.slots, values)
-        cache: dict[int, Constants] = {}
-
-        def constants_of(replica: Replica) -> Constants:
-            if id(replica) not in cache:
-                cache[id(replica)] = fold(shaken(replica, by_level, nudged))
-            return cache[id(replica)]
-
-        found = quantities(self.runs, constants_of)
+        found = quantities(self.runs, shaken_constants(_by_level(self.slots, values), nudged))
         with np.errstate(invalid="ignore", divide="ignore"):
             logs = np.array(
                 [math.log(found[quantity][run]) if found[quantity][run] > 0 else math.nan for quantity, run in zip(self.quantity, self.run_of, strict=True)]
@@ -178,7 +173,7 @@ class Problem:
             columns[index] = np.where(self.masks[index], slopes[slot.parameter], 0.0)
         return np.nan_to_num(columns.T)
 
-    def solve(self, values: Array, logs: Array, jacobian: Array, used: npt.NDArray[np.bool_]) -> tuple[Array, Array]:
+    def solve(self, values: Array, logs: Array, jacobian: Array, used: Mask) -> tuple[Array, Array]:
         """One Gauss-Newton step with the sweeps' offsets projected out: new deviations, and their covariance."""
         residual = np.where(used & np.isfinite(logs), (logs - self.measured) / self.noise, 0.0)
         live = used & np.isfinite(logs)
@@ -205,14 +200,7 @@ class Problem:
         held = 1.0 / (total + prior)
         return cross.T @ (cross * held[:, None]), cross.T @ (pull * held)
 
-    def cost(self, values: Array, logs: Array, used: npt.NDArray[np.bool_]) -> float:
-        """The loss without the offsets' part: to see that a step helped."""
-        live = used & np.isfinite(logs)
-        residual = np.where(live, (logs - self.measured) / self.noise, 0.0)
-        prior = sum((value / slot.deviation) ** 2 for slot, value in zip(self.slots, values, strict=True))
-        return float((self.weights * 4.0 * (np.sqrt(1.0 + residual**2 / 2.0) - 1.0)).sum() + prior)
-
-    def fit(self, used: npt.NDArray[np.bool_], start: Array, jacobian: Array | None = None, iterations: int = _ITERATIONS) -> Fit:
+    def fit(self, used: Mask, start: Array, jacobian: Array | None = None, iterations: int = _ITERATIONS) -> Fit:
         """Deviations that fit the used rows; with a given Jacobian only the predictions are made anew."""
         values = start.copy()
         logs = self.log_predictions(values)
@@ -228,7 +216,7 @@ class Problem:
             self.progress(f"  step {iteration + 1}: largest change {change:.3f}")
             if change < 0.01:
                 break
-        return Fit(self.slots, values, covariance, logs, self.cost(values, logs, used))
+        return Fit(self.slots, values, covariance, logs)
 
 
 Levels = Mapping[tuple[str, str], Mapping[str, float]]
@@ -250,6 +238,18 @@ def shaken(replica: Replica, by_level: Levels, nudged: str = "") -> Replica:
         for name, factor in by_level.get(key, {}).items():
             scale[name] = scale.get(name, 1.0) * factor
     return replace(replica, calibration=replica.calibration.model_copy(update={"scale": scale}))
+
+
+def shaken_constants(by_level: Levels, nudged: str = "") -> Callable[[Replica], Constants]:
+    """The folded constants of replicas under factors on their parameters, each made once."""
+    made: dict[int, Constants] = {}
+
+    def constants_of(replica: Replica) -> Constants:
+        if id(replica) not in made:
+            made[id(replica)] = fold(shaken(replica, by_level, nudged))
+        return made[id(replica)]
+
+    return constants_of
 
 
 def rows_of(found: Measurements, calibration: Calibration) -> list[Row]:
@@ -293,3 +293,236 @@ def folds(groups: npt.NDArray[np.str_], count: int = 8) -> npt.NDArray[np.int64]
         fold_of[names[index]] = emptiest
         load[emptiest] += sizes[index]
     return np.array([fold_of[group] for group in groups])
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A fit beside what became of left-out groups: log predictions of the problem's rows, each made without its group, and of every run of the stacks."""
+
+    fit: Fit
+    left_out: Array
+    quantities: dict[str, Array]
+
+
+def judge(problem: Problem, found: Measurements, count: int = 8) -> Judged:
+    """Fit to all rows, then again without each fold of whole groups; a fold's predictions come from the fit that did not see it."""
+    everything = np.ones(len(problem.rows), bool)
+    start = np.zeros(len(problem.slots))
+    problem.progress(f"{len(problem.rows):,} rows, {len(problem.runs):,} runs, {len(problem.slots)} deviations")
+    whole = problem.fit(everything, start)
+    slopes = problem.jacobian(whole.values, whole.log_predicted)
+    fold_of = folds(problem.groups, count)
+    of_group = dict(zip(problem.groups.tolist(), fold_of.tolist(), strict=True))
+    run_folds = _run_folds(found, of_group)
+    left_out = np.full(len(problem.rows), math.nan)
+    values = {name: np.full(len(found.runs), math.nan) for name in set(METRICS.values())}
+    for number in range(count):
+        problem.progress(f"left out: fold {number + 1} of {count}")
+        without = problem.fit(fold_of != number, whole.values, slopes, 3)
+        left_out[fold_of == number] = without.log_predicted[fold_of == number]
+        chosen = [index for index, run in enumerate(found.runs) if run_folds[index] == number and run.replica.accelerator.stack in problem.calibration.stacks]
+        predicted = quantities([found.runs[index] for index in chosen], shaken_constants(_by_level(problem.slots, without.values)))
+        for name, numbers in predicted.items():
+            values[name][chosen] = numbers
+    return Judged(whole, left_out, values)
+
+
+def _run_folds(found: Measurements, of_group: Mapping[str, int]) -> list[int]:
+    """The fold of every run's group; 0 for groups that no row of the fit has."""
+    result = [0] * len(found.runs)
+    groups = group_names(found)
+    for index, group in zip(found.run_of, groups, strict=True):
+        if index >= 0:
+            result[index] = of_group.get(group, 0)
+    return result
+
+
+def group_names(found: Measurements) -> list[str]:
+    """The group of every row: the file's, or model @ accelerator."""
+    if "group" in found.rows:
+        return [str(group) for group in found.rows["group"]]
+    runs = [found.runs[index] if index >= 0 else None for index in found.run_of]
+    return [f"{run.replica.model.name} @ {run.replica.accelerator.name}" if run else "" for run in runs]
+
+
+def residuals(found: Measurements, values: Mapping[str, Array], calibration: Calibration) -> pd.DataFrame:
+    """Log of measured over predicted of every predicted row of a calibration's stacks, with its load and measure."""
+    table = []
+    for index, metric, value in zip(found.run_of, found.rows["metric"].astype(str), found.rows["value"].astype(float), strict=True):
+        if index < 0 or found.runs[index].replica.accelerator.stack not in calibration.stacks:
+            continue
+        quantity = METRICS[metric]
+        predicted = values[quantity][index]
+        if predicted > 0 and math.isfinite(predicted):
+            run = found.runs[index]
+            table.append((load_class(run), MEASURE_OF.get(quantity, "throughput"), quantity, math.log(value / predicted), run.replica.has_experts))
+    return pd.DataFrame(table, columns=["load", "measure", "quantity", "residual", "has_experts"])
+
+
+def spreads_of(table: pd.DataFrame) -> dict[str, dict[Measure, Figure]]:
+    """Load -> measure -> half-width of the central 90 % of left-out rows, as a factor."""
+    found: dict[str, dict[Measure, Figure]] = {}
+    for (load, measure), rows in table.groupby(["load", "measure"], sort=True):
+        if len(rows) >= _ENOUGH:
+            found.setdefault(str(load), {})[cast(Measure, measure)] = _half_width(rows["residual"].to_numpy())
+    return found
+
+
+_ENOUGH = 12  # rows from which a spread is taken
+
+
+def _half_width(residual: Array) -> Figure:
+    share = [math.exp(float(np.quantile(np.abs(residual), level))) for level in (0.85, 0.9, 0.95)]
+    low, value, high = (round(max(number, 1.0), 3) for number in share)
+    return Figure(value=min(value, 100.0), low=min(low, 100.0), high=min(high, 100.0), unit="1", kind="estimated")
+
+
+def errors_of(quantity: npt.NDArray[np.str_], log_predicted: Array, log_measured: Array) -> dict[str, FitError]:
+    """Errors by quantity."""
+    found = {}
+    for name in sorted(set(quantity.tolist())):
+        chosen = (quantity == name) & np.isfinite(log_predicted)
+        error = np.abs(np.exp(log_predicted[chosen] - log_measured[chosen]) - 1.0)
+        if len(error):
+            numbers = (float(np.median(error)), float(error.mean()), float(np.quantile(error, 0.9)))
+            found[name] = FitError(rows=len(error), median=round(numbers[0], 4), mean=round(numbers[1], 4), p90=round(numbers[2], 4))
+    return found
+
+
+# Bounds within which a figure and its range stay, where they are tighter than any fit would go.
+_BOUNDS = {
+    "burst_fraction": (0.0, 1.0),
+    "expert_skew_exponent": (0.5, 1.0),
+    "expert_imbalance_factor": (1.0, 5.0),
+    "kv_admission_factor": (0.5, 3.0),
+    "prefill_stall_fraction": (0.0, 2.0),
+    "prefill_square_factor": (1.0, 2.0),
+}
+
+
+def fitted(problem: Problem, judged: Judged, found: Measurements, source: str) -> Calibration:
+    """The calibration of a fit: the prior's, its figures moved and their ranges narrowed to what the rows allow."""
+    prior, fit = problem.calibration, judged.fit
+    deviation = np.sqrt(np.diag(fit.covariance))
+    moves = {(slot.kind, slot.level, slot.parameter): (value, sigma) for slot, value, sigma in zip(fit.slots, fit.values, deviation, strict=True)}
+    parameters = {
+        name: _moved(getattr(prior.parameters, name), *moves[("base", "", name)], _BOUNDS.get(name, (0.0, 1.2 if name.endswith("_efficiency") else math.inf)))
+        for name in Parameters.model_fields
+        if ("base", "", name) in moves
+    }
+    engines = {key: engine.model_copy(update={"factors": _factors("engine", key, engine.factors, moves)}) for key, engine in prior.engines.items()}
+    levels = sorted({*prior.generations, *problem.generation.tolist()})
+    generations = {level: factors for level in levels if (factors := _factors("generation", level, prior.generations.get(level, {}), moves))}
+    table = residuals(found, judged.quantities, prior)
+    cut = {"seen": _general(table, prior)} if "seen" in prior.spreads else {}
+    return prior.model_copy(
+        update={
+            "name": prior.name.replace("prior", "fit"),
+            "title": prior.title.replace("priors", "fit"),
+            "date": datetime.date.today().isoformat(),
+            "base": None,
+            "prior": prior.name,
+            "fitted_on": f"{len(problem.rows):,} rows of {len(set(problem.groups.tolist()))} groups of {source}; judged on whole left-out groups",
+            "parameters": prior.parameters.model_copy(update=parameters),
+            "engines": engines,
+            "generations": generations,
+            "throughput_by_version": {slot.level: _factor(*moves[("era", slot.level, "")]) for slot in fit.slots if slot.kind == "era"},
+            "spreads": {**prior.spreads, **cut},
+            "load_spreads": spreads_of(table),
+            "errors": errors_of(problem.quantity, judged.left_out, problem.measured),
+            "correlations": _correlations(fit),
+        }
+    )
+
+
+def _general(table: pd.DataFrame, prior: Calibration) -> Spread:
+    """The spread where the kind of load is not told apart: that of a loop, and of saturated servers; the prior's where too few rows tell."""
+    own = prior.spreads["seen"]
+    widths = {}
+    for name, loads in (("time_to_first_token", ("closed", "closed-busy")), ("time_per_output_token", ("closed", "closed-busy")), ("throughput", ("saturated",))):
+        rows = table[table["load"].isin(loads) & (table["measure"] == name)]
+        widths[name] = _half_width(rows["residual"].to_numpy()) if len(rows) >= _ENOUGH else getattr(own, name)
+    return Spread(**widths)
+
+
+def _moved(figure: Figure, move: float, sigma: float, bounds: tuple[float, float]) -> Figure:
+    """A figure moved by a log deviation, with the central 90 % of its posterior as the range."""
+    centre = min(max(figure.value * math.exp(move), bounds[0]), bounds[1])
+    low, high = centre * math.exp(-1.645 * sigma), min(centre * math.exp(1.645 * sigma), bounds[1])
+    low = max(low, bounds[0])
+    value, low, high = _short(centre), min(_short(low), _short(centre)), max(_short(high), _short(centre))
+    return figure.model_copy(update={"value": value, "low": low, "high": high, "source": None})
+
+
+def _factor(value: float, sigma: float) -> Figure:
+    centre = _short(math.exp(value))
+    low, high = _short(math.exp(value - 1.645 * sigma)), _short(math.exp(value + 1.645 * sigma))
+    return Figure(value=centre, low=min(low, centre), high=max(high, centre), unit="1", kind="estimated")
+
+
+def _short(number: float) -> float:
+    return float(f"{number:.4g}")
+
+
+Moves = Mapping[tuple[str, str, str], tuple[float, float]]
+
+
+def _factors(kind: str, level: str, own: Mapping[str, Figure], moves: Moves) -> dict[str, Figure]:
+    """The factors of an engine or generation: the prior's, moved."""
+    found = dict(own)
+    for (of, at, name), (value, sigma) in moves.items():
+        if of == kind and at == level:
+            found[name] = _moved(found[name], value, sigma, (0.01, 100.0)) if name in found else _factor(value, sigma)
+    return found
+
+
+def _correlations(fit: Fit, least: float = 0.3) -> tuple[Correlation, ...]:
+    """Correlations of at least 0.3 between deviations of the base parameters."""
+    sigma = np.sqrt(np.diag(fit.covariance))
+    base = [index for index, slot in enumerate(fit.slots) if slot.kind == "base"]
+    matrix = fit.covariance / np.outer(sigma, sigma)
+    pairs = [(i, j) for i in base for j in base if i < j and abs(matrix[i, j]) >= least]
+    return tuple(Correlation(between=(fit.slots[i].parameter, fit.slots[j].parameter), value=round(float(matrix[i, j]), 2)) for i, j in pairs)
+
+
+def _silent(_message: str) -> None:
+    """No progress."""
+
+
+def calibrate(
+    measured: str | Path | pd.DataFrame,
+    output: str | Path | None = None,
+    *,
+    catalog: Library | None = None,
+    progress: Progress = _silent,
+) -> list[Calibration]:
+    """Fit every calibration whose stacks the measurements name, starting from its priors; write TOML files into `output` where it is given.
+
+    Spreads and errors come from whole groups left out, eight folds (or as many as there are groups). InputError where too few rows can be used.
+    """
+    library = catalog or Library()
+    found = measurements(measured, library)
+    source = "the data given" if isinstance(measured, pd.DataFrame) else Path(measured).name
+    made = []
+    for prior in _priors(library):
+        rows = rows_of(found, prior)
+        if len({row.group for row in rows}) < 2 or len(rows) < _ENOUGH:
+            continue
+        progress(f"{prior.title}:")
+        problem = Problem(found, prior, rows, progress)
+        judged = judge(problem, found, min(8, len({row.group for row in rows})))
+        made.append(fitted(problem, judged, found, source))
+    if not made:
+        raise InputError("holds too few rows of any software stack to fit on", file=source)
+    if output is not None:
+        from accelmodel.studies.calibration_files import write
+
+        for calibration in made:
+            progress(f"wrote {write(calibration, Path(output))}")
+    return made
+
+
+def _priors(library: Library) -> list[Calibration]:
+    """The calibrations that fits start from: those that are no fit themselves, and carry nothing over."""
+    found = [library.calibration(name) for name in library.files("calibrations")]
+    return [calibration for calibration in found if calibration.prior is None and calibration.base is None]

@@ -97,7 +97,9 @@ def _add_cost(t: Any, f: Array, n: int) -> None:
 def _add_split(occupancy: float, f: Array, n: int) -> None:
     """Cost by device time: each stream bears the share of the replica's time that it keeps it busy."""
     for i in range(n):
-        cost, hit, uncached_share = f[_COST + i], f[_HIT + i], f[_PREFILL + i] - f[_CACHED + i]
+        hit, uncached_share = f[_HIT + i], f[_PREFILL + i] - f[_CACHED + i]
+        # Where all input is cached, what the one token that is computed anyway takes is borne by the streams that have tokens.
+        cost = f[_COST + i] / (1.0 - uncached_share) if hit >= 1.0 else f[_COST + i]
         f[_COST_INPUT + i] = _cost_usd_per_mtok(cost * uncached_share, occupancy * f[_IN + i] * (1.0 - hit))
         f[_COST_CACHED + i] = _cost_usd_per_mtok(cost * f[_CACHED + i], occupancy * f[_IN + i] * hit)
         f[_COST_OUTPUT + i] = _cost_usd_per_mtok(cost * (1.0 - f[_PREFILL + i]), occupancy * f[_OUT + i])

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from accelmodel.catalog.hardware import AcceleratorFigures
 from accelmodel.catalog.library import Library
 from accelmodel.catalog.models import Model
 from accelmodel.core.replica import Replica
@@ -31,6 +32,9 @@ def _powers_of_two(most: int) -> list[int]:
     return sorted({2**k for k in range(most.bit_length()) if 2**k <= most} | {most})
 
 
+_CUT = ("accelerators", "tensor_parallel", "expert_parallel", "attention_data_parallel", "pipeline_parallel", "context_parallel")
+
+
 def cuts(of: Library, model: Model, system: str, **options: Any) -> Iterator[Replica]:
     """Every replica of a model inside one system: accelerators in powers of two, each split among tensor, attention-data and expert parallelism as is legal."""
     profile = of.system(system)
@@ -50,8 +54,9 @@ def cuts(of: Library, model: Model, system: str, **options: Any) -> Iterator[Rep
                     catalog=of,
                     **options,
                 )
-            except InputError:
-                continue  # a cut that heads, experts or layers do not allow
+            except InputError as error:
+                if error.key not in _CUT:
+                    raise  # an option that is wrong for every cut; others are cuts that heads, experts or layers do not allow
 
 
 def optimize(
@@ -85,13 +90,22 @@ def optimize(
     from accelmodel.results.table import table
     from accelmodel.studies.grid import replica_labels
 
+    if top < 1:
+        raise InputError("must be at least 1", key="top", value=top)
     if by not in RANKINGS:
         raise InputError(f"'{by}' ranks nothing", key="by", value=by, allowed=RANKINGS)
     lib = catalog or library()
     the_model = lib.model(model) if isinstance(model, str) else model
     found = []
+    lacking: InputError | None = None
     for name in [system] if isinstance(system, str) else system:
-        for one in cuts(lib, the_model, name, **options):
+        try:
+            ways = list(cuts(lib, the_model, name, **options))
+        except InputError as error:
+            if error.key not in AcceleratorFigures.model_fields:
+                raise
+            ways, lacking = [], error  # a figure that this system's accelerator has not; another's may
+        for one in ways:
             load = load_of(
                 one,
                 input_tokens=input_tokens,
@@ -103,6 +117,8 @@ def optimize(
             terms = money(one, offer=offer, books=books, occupancy=occupancy, site=site, owner=owner, tier=tier, catalog=lib)
             if load.impossible is None:
                 found.append(table({**replica_labels(one, 1), **columns_of(one, load, terms)}))
+    if not found and lacking is not None:
+        raise lacking
     if not found:
         raise InputError(
             f"no replica of '{the_model.name}' on these systems meets the targets",

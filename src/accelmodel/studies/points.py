@@ -286,7 +286,7 @@ def _hits(replica: Replica, flat: list[Array], key: str | None, workload: Worklo
     if not workload.prefix_hits or workload.requests_per_s is None:
         raise InputError(f"workload '{workload.name}' has no measured curve of prefix hits", key="prefix_cache", value=workload.name)
     sizes, fractions = (np.array([getattr(point, name).si for point in workload.prefix_hits]) for name in ("cache", "fraction"))
-    return solve_hits(replica.constants, flat[0], flat[1], flat[2], HitCurve(sizes, fractions, workload.requests_per_s.si))
+    return solve_hits(replica.constants, flat[0], flat[1], flat[2], HitCurve(sizes, fractions, workload.requests_per_s.si), replica.capped_constants)
 
 
 def _concurrency(replica: Replica, flat: list[Array], key: str | None, ttft_s: float | None, tpot_s: float | None) -> Array:
@@ -452,7 +452,8 @@ def columns_of(replica: Replica, load: Load, terms: Money, columns: tuple[str, .
         elif name == "binding":
             values[name] = labels(row, BINDINGS)
         else:
-            values[name] = numbers(row, gaps or name == "cost_usd_per_mtok_cached_input")
+            # A cost that nobody knows is NaN in every row.
+            values[name] = numbers(row, gaps or (row.size > 0 and bool(np.isnan(row[0]))) or name == "cost_usd_per_mtok_cached_input")
     return {name: values[name] for name in made.columns}
 
 

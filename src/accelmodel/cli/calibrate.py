@@ -1,0 +1,36 @@
+"""`accelmodel calibrate`: fit the engine to measurements."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from accelmodel.cli.options import Catalog, Quiet
+from accelmodel.cli.output import emit, open_catalog, tell, tell_of_compilation
+from accelmodel.cli.validate import Measured
+
+
+def calibrate(
+    measured: Measured,
+    *,
+    output: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the calibrations' TOML files; made where it is missing.")],
+    cross_validate: Annotated[bool, typer.Option("--cross-validate", help="Print the errors on groups left out whole.")] = False,
+    catalog: Catalog = None,
+    quiet: Quiet = False,
+) -> None:
+    """Fit the parameters of the step model to measurements, starting from their priors, and judge the fit on groups left out whole."""
+    from accelmodel.studies.calibrate import calibrate as fit
+
+    if output.exists() and not output.is_dir():
+        from accelmodel.errors import InputError
+
+        raise InputError("is a file, not a folder", file=output, key="--output")
+    library = open_catalog(catalog)
+    tell_of_compilation(quiet=quiet)
+    made = fit(measured, output, catalog=library, progress=lambda message: tell(message, quiet=quiet))
+    for calibration in made:
+        emit(f"{calibration.name}: {calibration.fitted_on}")
+        for name, error in calibration.errors.items() if cross_validate else ():
+            emit(f"  left out, {name}: median {100 * error.median:.1f} %, mean {100 * error.mean:.1f} %, 90th {100 * error.p90:.1f} % of {error.rows:,} rows")
