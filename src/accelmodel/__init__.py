@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from accelmodel.catalog.library import Library
     from accelmodel.core.replica import Replica
     from accelmodel.errors import DoesNotFitError, InputError
+    from accelmodel.studies.anchor import anchor
     from accelmodel.studies.calibrate import calibrate
     from accelmodel.studies.optimize import optimize
     from accelmodel.studies.points import Point, evaluate, replica
@@ -21,7 +22,10 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-__all__ = ["DoesNotFitError", "InputError", "Library", "Point", "Replica", "Report", "Run", "calibrate", "catalog", "evaluate", "optimize", "replica", "run", "validate"]
+__all__ = [
+    "DoesNotFitError", "InputError", "Library", "Point", "Replica", "Report", "Run", "anchor", "calibrate", "catalog", "evaluate",
+    "optimize", "replica", "run", "validate",
+]
 
 _HOME = {
     "DoesNotFitError": "errors",
@@ -31,6 +35,7 @@ _HOME = {
     "Replica": "core.replica",
     "Report": "studies.validate",
     "Run": "studies.run",
+    "anchor": "studies.anchor",
     "calibrate": "studies.calibrate",
     "evaluate": "studies.points",
     "optimize": "studies.optimize",

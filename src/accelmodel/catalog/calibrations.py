@@ -149,7 +149,7 @@ class Calibration(Strict):
     def load_spread(self, load: str, measure: Measure, generation: str, has_experts: bool) -> float | None:
         """Half-width, as a factor, of the central 90 % under a kind of load; where that was not measured, as for any load; None where nobody knows."""
         figure = self.load_spreads.get(load, {}).get(measure)
-        if figure is not None and generation not in self.extrapolated:
+        if figure is not None and generation not in self.extrapolated and not (has_experts and "moe" in self.spreads):
             return figure.si
         spread = self.spread(generation, has_experts)
         return None if spread is None else getattr(spread, measure if measure in Spread.model_fields else "throughput").si

@@ -63,6 +63,10 @@ _FIXED = ("chunk_tokens", "usable_memory_fraction", "runtime_reserve", "graph_re
 _RANGE_IN_DEVIATIONS = 2 * 1.645  # a figure's range is the central 90 % of its prior
 
 _STEP = 1e-3
+_TOLD = 0.9  # a figure stays at its prior where its range shrinks by less than a tenth and it hardly moves
+_MOVED = 0.02
+_ENOUGH = 12  # rows from which a spread is taken
+_ENOUGH_FOR_FACTORS = 1000  # rows from which engines and generations get factors of their own
 _ITERATIONS = 8
 
 
@@ -137,7 +141,7 @@ class Problem:
         free = {slot.parameter for slot in slots}
         for kind, table, levels in (("engine", _BY_ENGINE, self.engine), ("generation", _BY_GENERATION, self.generation)):
             present = sorted(set(levels.tolist()))
-            if len(present) > 1:
+            if len(present) > 1 and len(self.rows) >= _ENOUGH_FOR_FACTORS:
                 slots += [Slot(name, kind, level, deviation) for name, deviation in table.items() if name in free for level in present]
         slots += [Slot("", "era", era, _ERA) for era in sorted(set(self.era.tolist()) - {""})]
         return slots
@@ -368,9 +372,6 @@ def spreads_of(table: pd.DataFrame) -> dict[str, dict[Measure, Figure]]:
     return found
 
 
-_ENOUGH = 12  # rows from which a spread is taken
-
-
 def _half_width(residual: Array) -> Figure:
     share = [math.exp(float(np.quantile(np.abs(residual), level))) for level in (0.85, 0.9, 0.95)]
     low, value, high = (round(max(number, 1.0), 3) for number in share)
@@ -404,7 +405,15 @@ def fitted(problem: Problem, judged: Judged, found: Measurements, source: str) -
     """The calibration of a fit: the prior's, its figures moved and their ranges narrowed to what the rows allow."""
     prior, fit = problem.calibration, judged.fit
     deviation = np.sqrt(np.diag(fit.covariance))
-    moves = {(slot.kind, slot.level, slot.parameter): (value, sigma) for slot, value, sigma in zip(fit.slots, fit.values, deviation, strict=True)}
+    told = [
+        slot.kind == "era" or sigma < _TOLD * slot.deviation or abs(value) > _MOVED
+        for slot, value, sigma in zip(fit.slots, fit.values, deviation, strict=True)
+    ]
+    moves = {
+        (slot.kind, slot.level, slot.parameter): (float(value), float(sigma))
+        for slot, value, sigma, tells in zip(fit.slots, fit.values, deviation, told, strict=True)
+        if tells
+    }
     parameters = {
         name: _moved(getattr(prior.parameters, name), *moves[("base", "", name)], _BOUNDS.get(name, (0.0, 1.2 if name.endswith("_efficiency") else math.inf)))
         for name in Parameters.model_fields
@@ -414,7 +423,8 @@ def fitted(problem: Problem, judged: Judged, found: Measurements, source: str) -
     levels = sorted({*prior.generations, *problem.generation.tolist()})
     generations = {level: factors for level in levels if (factors := _factors("generation", level, prior.generations.get(level, {}), moves))}
     table = residuals(found, judged.quantities, prior)
-    cut = {"seen": _general(table, prior)} if "seen" in prior.spreads else {}
+    plain = table[~table["has_experts"]] if "moe" in prior.spreads else table
+    cut = {"seen": _general(plain, prior)} if "seen" in prior.spreads else {}
     return prior.model_copy(
         update={
             "name": prior.name.replace("prior", "fit"),
@@ -428,7 +438,7 @@ def fitted(problem: Problem, judged: Judged, found: Measurements, source: str) -
             "generations": generations,
             "throughput_by_version": {slot.level: _factor(*moves[("era", slot.level, "")]) for slot in fit.slots if slot.kind == "era"},
             "spreads": {**prior.spreads, **cut},
-            "load_spreads": spreads_of(table),
+            "load_spreads": spreads_of(plain),
             "errors": errors_of(problem.quantity, judged.left_out, problem.measured),
             "correlations": _correlations(fit),
         }
@@ -436,12 +446,16 @@ def fitted(problem: Problem, judged: Judged, found: Measurements, source: str) -
 
 
 def _general(table: pd.DataFrame, prior: Calibration) -> Spread:
-    """The spread where the kind of load is not told apart: that of a loop, and of saturated servers; the prior's where too few rows tell."""
+    """The spread where the kind of load is not told apart: that of a loop, and of saturated servers; the prior's where too few rows tell, or
+    where benchmarks are so alike that they would bound what planners run too narrowly.
+    """
     own = prior.spreads["seen"]
+    loop = ("closed", "closed-busy", "wave")
     widths = {}
-    for name, loads in (("time_to_first_token", ("closed", "closed-busy")), ("time_per_output_token", ("closed", "closed-busy")), ("throughput", ("saturated",))):
+    for name, loads in (("time_to_first_token", loop), ("time_per_output_token", loop), ("throughput", ("saturated", *loop))):
         rows = table[table["load"].isin(loads) & (table["measure"] == name)]
-        widths[name] = _half_width(rows["residual"].to_numpy()) if len(rows) >= _ENOUGH else getattr(own, name)
+        found = _half_width(rows["residual"].to_numpy()) if len(rows) >= _ENOUGH else getattr(own, name)
+        widths[name] = found if found.value > getattr(own, name).si_low else getattr(own, name)
     return Spread(**widths)
 
 

@@ -97,13 +97,13 @@ class Measurements:
         return sorted({text for run in self.runs for text in run.assumed})
 
 
-def read(path: str | Path | pd.DataFrame) -> pd.DataFrame:
+def read(path: str | Path | pd.DataFrame, needed: tuple[str, ...] = NEEDED) -> pd.DataFrame:
     """A file of measurements as a data frame; InputError where it cannot be read or lacks a column."""
     if isinstance(path, pd.DataFrame):
         rows, file = path.reset_index(drop=True), "the data frame"
     else:
         rows, file = _read_file(Path(path)), str(path)
-    for column in NEEDED:
+    for column in needed:
         if column not in rows:
             raise InputError(f"has no column '{column}'", file=file, key=column, allowed=tuple(str(name) for name in rows.columns))
     if not pd.api.types.is_numeric_dtype(rows["value"]):
