@@ -14,6 +14,8 @@ Where the engine departs from this, the fault is told in tests/test_known_faults
 
 from __future__ import annotations
 
+import functools
+import itertools
 import math
 from collections import Counter
 from dataclasses import dataclass
@@ -148,9 +150,34 @@ def all_to_all_lines(crossed: list[tuple[Level, float, float]]) -> list[Line]:
     whole = math.prod(g for _, g, _ in crossed)
     for level, g, rate in crossed:
         latency += (g - 1) * level.latency_s
-        per_byte += (g - 1) * reached / whole / rate
+        per_byte += (g - 1) * reached / whole * mean_way(level, reached, g) / rate
         reached *= g
     return [(latency, per_byte)]
+
+
+@functools.cache
+def mean_way(level: Level, start: float, parties: float) -> float:
+    """Links that a byte takes on average between two different parties: counted place by place round the axes along which they lie."""
+    if level.direct or parties == 1:
+        return 1.0
+    along, before = [], level.inside if level.own and level.topology.startswith("torus") and level.inside > 1 else 1
+    sides = level.shape or (level.size,)
+    if before > 1:
+        sides = [side for k, side in enumerate(sides) if math.prod(sides[: k + 1]) > before]
+        start = 1.0
+        before = 1
+    left = parties
+    for side in sides:
+        free = before * side / max(before, min(start, before * side))
+        before *= side
+        if free > 1 and left > 1:
+            along.append(min(free, left))
+            left /= along[-1]
+    if any(extent != round(extent) for extent in along):  # a group that fills an axis in part: as if on average
+        return max(sum(math.floor(extent * extent / 4) / extent for extent in along) * parties / (parties - 1), 1.0)
+    places = list(itertools.product(*(range(round(extent)) for extent in along)))
+    ways = [sum(min(place, round(extent) - place) for place, extent in zip(there, along, strict=True)) for there in places]
+    return max(sum(ways) / (len(places) - 1), 1.0)
 
 
 def twice(lines: list[Line]) -> list[Line]:
@@ -510,7 +537,7 @@ def send_rows(rank: Rank, hidden: int) -> list[Row]:
 
 
 def overhead_row(rank: Rank, group: LayerGroup) -> Row:
-    """FIDELITY: L c + L_moe c_moe + L_mla c_mla + L_linear c_linear; a layer of attention alone, or of an FFN alone, is half a layer."""
+    """study-gpu-2026-11: L c + L_moe c_moe + L_mla c_mla + L_linear c_linear; a layer of attention alone, or of an FFN alone, is half a layer."""
     p = rank.parameters
     halves = (group.attention is not None) + (group.ffn is not None)
     seconds = halves * p["layer_overhead"] / 2

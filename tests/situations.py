@@ -136,13 +136,3 @@ def random_loads(rng: np.random.Generator, count: int) -> np.ndarray[tuple[int, 
             hit,
         ]
     )
-
-
-def has_known_fault(one: Replica) -> bool:
-    """Whether a fault told in tests/test_known_faults.py touches a replica: exchanges of context ranks across hosts, sends of stages astride levels."""
-    parts, chip = one.parallelism, one.accelerator.ranks
-    stage = -(-parts.stage_ranks // chip)
-    uneven = parts.stage_ranks > chip and parts.stage_ranks % chip > 0
-    levels = [level.accelerators for level in one.system.scale_up]
-    astride = any(stage % size and size % stage for size in levels)
-    return (parts.context > 1 and stage > levels[-1]) or (parts.pipeline > 1 and (uneven or astride))

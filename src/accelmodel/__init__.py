@@ -23,8 +23,21 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
-    "DoesNotFitError", "InputError", "Library", "Point", "Replica", "Report", "Run", "anchor", "calibrate", "catalog", "evaluate",
-    "optimize", "replica", "run", "validate",
+    "DoesNotFitError",
+    "InputError",
+    "Library",
+    "Point",
+    "Replica",
+    "Report",
+    "Run",
+    "anchor",
+    "calibrate",
+    "catalog",
+    "evaluate",
+    "optimize",
+    "replica",
+    "run",
+    "validate",
 ]
 
 _HOME = {

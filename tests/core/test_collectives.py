@@ -95,10 +95,11 @@ def test_all_to_all_by_hand():
     assert (latency, per_byte) == close((MESSAGE_S, 7 / 16 / (450 * GB) + 8 / 16 / (50 * GB)))
 
 
-def test_a_send_crosses_the_level_of_the_boundary():
+def test_a_send_takes_the_level_at_which_the_farthest_pair_meets():
+    # Eight to a host: accelerators 0 to 7 and 8 to 15.
     found = links("p5.48xlarge")
-    assert send(found, 4) == send(found, 12) == close((0.0, 1 / (450 * GB)))
-    assert send(found, 8) == send(found, 16) == close((MESSAGE_S, 1 / (50 * GB)))
+    assert send(found, 0, 7) == send(found, 8, 15) == close((0.0, 1 / (450 * GB)))
+    assert send(found, 4, 11) == send(found, 0, 15) == close((MESSAGE_S, 1 / (50 * GB)))
 
 
 def test_groups_fill_a_level_before_they_span_the_next():

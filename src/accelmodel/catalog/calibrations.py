@@ -63,6 +63,12 @@ class Parameters(Strict):
     power_link_fraction: Annotated[Figure, of("ratio", 0, 5)]
 
 
+def moved(figure: Figure, value: float, low: float | None, high: float | None, *, source: str | None = None) -> Figure:
+    """A figure like another with another value and range, made anew: a copy would keep the old one's cached SI value."""
+    kept = figure.model_dump(exclude={"value", "low", "high", "source"}, exclude_defaults=True)
+    return Figure(value=value, low=low, high=high, source=source, **kept)
+
+
 class ServingEngine(Strict):
     """A serving engine: what it multiplies, and the names by which measurements call it."""
 

@@ -49,6 +49,22 @@ class Link:
                 along, outside = along + 1, outside / (side / taken)
         return self.bandwidth * max(along, 1) / len(self.shape)
 
+    def hops(self, parties: float, inner: float = 1.0) -> float:
+        """Mean way between two of `parties`, in links; 1 where all reach all.
+
+        Along an axis closed to a ring of n, floor(n^2 / 4) / n on average over all places, one's own included, where no byte leaves.
+        """
+        if self.is_direct or parties <= 1:
+            return 1.0
+        way, inside, outside = 0.0, inner, parties
+        for side in self.shape or (int(self.accelerators),):
+            taken = min(side, inside)
+            inside /= taken
+            along = min(side / taken, outside)
+            if along > 1:
+                way, outside = way + math.floor(along * along / 4.0) / along, outside / along
+        return max(way * parties / (parties - 1), 1.0)
+
     @property
     def is_direct(self) -> bool:
         """Whether every member reaches every other without passing through a third."""
@@ -86,9 +102,19 @@ class Span:
     inner: float
 
     @property
+    def _inside(self) -> float:
+        """How much of the level's own shape the parties fill; a level of one axis is beyond what they are made of."""
+        return 1.0 if len(self.link.shape) == 1 else self.inner
+
+    @property
     def rate(self) -> float:
         """Bytes per second of a member among its partners here."""
-        return self.link.usable(self.parties, 1.0 if len(self.link.shape) == 1 else self.inner)
+        return self.link.usable(self.parties, self._inside)
+
+    @property
+    def hops(self) -> float:
+        """Links on the mean way between two parties."""
+        return self.link.hops(self.parties, self._inside)
 
 
 def spans(links: tuple[Link, ...], group: float, inner: float = 1.0) -> list[Span]:
@@ -142,18 +168,19 @@ def all_gather(links: tuple[Link, ...], group: float, inner: float = 1.0) -> Lin
 def all_to_all(links: tuple[Link, ...], group: float) -> Lines:
     """All-to-all of what one accelerator sends in all: at each level the share that leaves it, in one message a partner.
 
-    Of uniform traffic among G, a level that joins parties of n members carries (n_level - n_inner) / G of what an accelerator sends.
+    Of uniform traffic among G, a level that joins parties of n members carries (n_level - n_inner) / G of what an accelerator sends; in a ring or
+    torus, each byte takes as many links as its way is long.
     """
     latency, per_byte = 0.0, 0.0
     for span in spans(links, group):
         latency += (span.parties - 1) * span.link.latency_s
-        per_byte += span.inner * (span.parties - 1) / group / span.rate
+        per_byte += span.inner * (span.parties - 1) / group * span.hops / span.rate
     return ((latency, per_byte),) * 3
 
 
-def send(links: tuple[Link, ...], position: float) -> Line:
-    """Point to point across the boundary at `position` (in accelerators): the innermost level that joins both sides of it, with all its links."""
-    reached = [link for link in links if position % link.accelerators] or [links[-1]]
+def send(links: tuple[Link, ...], first: float, last: float) -> Line:
+    """Point to point between accelerators of which the farthest pairs lie at `first` and `last`: the innermost level that holds every pair, all its links."""
+    reached = [link for link in links if first // link.accelerators == last // link.accelerators] or [links[-1]]
     return reached[0].latency_s, 1.0 / reached[0].bandwidth
 
 

@@ -347,32 +347,39 @@ class _Builder:
         lines = all_gather(self.links, self.replica.chips(self.tp * self.parts.context), inner)
         ranks = min(self.replica.accelerator.ranks, self.tp)
         kept = sum(row.stored_bytes for row in self.attention(part, 1.0)) * ranks
-        exchanged = scaled(lines, self.query_and_output_width(part) * ACTIVATION_BYTES * ranks)
+        queries, outputs = (scaled(lines, width * ACTIVATION_BYTES * ranks) for width in self.query_and_output_width(part))
+        exchanged = joined(queries, outputs)
         return self.linked("context_exchange", layers, 1.0 / self.parts.attention_data, exchanged, scaled(lines, kept))
 
-    def query_and_output_width(self, part: Attention) -> float:
-        """Numbers in the queries and in the attention output of one token on one rank."""
+    def query_and_output_width(self, part: Attention) -> tuple[float, float]:
+        """Numbers in the queries, and in the attention output, of one token on one rank."""
         match part:
             case Mla():
-                return self.heads(part.heads) * (part.qk_nope_head_dim + part.qk_rope_head_dim + part.v_head_dim)
+                return self.heads(part.heads) * (part.qk_nope_head_dim + part.qk_rope_head_dim), self.heads(part.heads) * part.v_head_dim
             case Gqa():
-                return self.heads(part.heads) * (part.head_dim + part.v_head_dim)
+                return self.heads(part.heads) * part.head_dim, self.heads(part.heads) * part.v_head_dim
             case Compressed():
-                return self.heads(part.heads) * 2.0 * part.head_dim
+                return self.heads(part.heads) * part.head_dim, self.heads(part.heads) * part.head_dim
             case _:
-                return 0.0
+                return 0.0, 0.0
 
     def pipeline(self) -> Iterator[Row]:
-        """Activations sent from stage to stage, each rank its share of them (Narayanan et al., arXiv:2104.04473, section 4.1); a row per level crossed."""
-        ranks = self.replica.accelerator.ranks
-        crossed: dict[Line, int] = {}
+        """Activations sent from stage to stage (Narayanan et al., arXiv:2104.04473, section 4.1): each rank sends its share to its like, a stage further.
+
+        A boundary is as slow as the level at which the farthest of its pairs meet; the ranks of an accelerator share its links, and those whose like
+        lies on the same accelerator need none. A row per level crossed.
+        """
+        ranks, stage = self.replica.accelerator.ranks, self.parts.stage_ranks
+        crossed: dict[tuple[Line, int], int] = {}
         for boundary in range(1, self.parts.pipeline):
-            position = boundary * self.parts.stage_ranks / ranks
-            if position == int(position):  # else both sides lie on one accelerator
-                line = send(self.links, position)
-                crossed[line] = crossed.get(line, 0) + 1
-        for (latency, per_byte), boundaries in crossed.items():
-            line = (latency, per_byte * self.hidden * ACTIVATION_BYTES / self.tp * min(ranks, self.parts.stage_ranks))
+            senders = range((boundary - 1) * stage, boundary * stage)
+            leaving = [rank // ranks for rank in senders if rank // ranks != (rank + stage) // ranks] if stage < ranks else [0] * min(stage, ranks)
+            if leaving:
+                line = send(self.links, senders[0] / ranks, (boundary + 1) * stage / ranks - 1 / ranks)
+                key = (line, max(leaving.count(chip) for chip in set(leaving)))
+                crossed[key] = crossed.get(key, 0) + 1
+        for ((latency, per_byte), sharing), boundaries in crossed.items():
+            line = (latency, per_byte * self.hidden * ACTIVATION_BYTES / self.tp * sharing)
             yield self.linked("stage_send", boundaries, self.share, (line, line, line))
 
     def overhead(self, group: LayerGroup) -> Row:
@@ -409,7 +416,7 @@ class _Builder:
 
     def next_token_rows(self, nextn: NextN) -> Iterator[Row]:
         """One module of multi-token prediction: its projection, its layer, and the model's LM head again."""
-        yield self.gemm("draft_projection", 1, 2 * self.hidden * self.hidden / self.tp, self.dtype("ffn"), self.share)
+        yield self.gemm("projection", 1, 2 * self.hidden * self.hidden / self.tp, self.dtype("ffn"), self.share)
         yield from self.layer_rows(LayerGroup(count=1, attention=nextn.attention, ffn=nextn.ffn))
         yield self.head()
 

@@ -25,7 +25,7 @@ def _search(constants: Constants, capped: Constants, input_tokens: Array, output
     for r in range(constants.shape[0]):
         for i in range(input_tokens.shape[0]):
             f[_ISL], f[_OSL], f[_HIT] = input_tokens[i], output_tokens[i], hit[i]
-            low, high = 0, LARGEST_CONCURRENCY
+            low, high = 0, LARGEST_CONCURRENCY + 1
             for _ in range(_STEPS):
                 middle = max((low + high) // 2, 1)
                 f[_CLIENTS] = float(middle)

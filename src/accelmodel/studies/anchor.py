@@ -2,7 +2,7 @@
 
 The ratio of measured to predicted, as a geometric mean over the rows, is taken up by the parameters themselves, so that everything that follows from them
 (throughput, cost, the simulator) is corrected alike: a factor a on time per output token divides every efficiency and multiplies every overhead of a step by
-a, which makes a step exactly a times as long; a factor b on time to first token falls on the prefill's latency and the overheads before it.
+a, which makes a step exactly a times as long; a factor b on time to first token falls on the prefill's latency, on the overheads before it and on the share of waiting.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from accelmodel.catalog.calibrations import Calibration, Spread
+from accelmodel.catalog.calibrations import Calibration, Spread, moved
 from accelmodel.catalog.figures import Figure
 from accelmodel.core.replica import Replica
 from accelmodel.errors import InputError
@@ -40,7 +40,7 @@ _RATES = {
     "scale_out_latency": 1.0,
     "prefill_layer_overhead": 1.0,
 }
-_FIRST = ("prefill_latency_factor", "first_token_overhead", "prefill_layer_overhead")
+_FIRST = ("prefill_latency_factor", "first_token_overhead", "prefill_layer_overhead", "first_step_wait_steps", "burst_fraction")
 _QUANTITIES = {"ttft_ms": "first", "tpot_ms": "token", "itl_ms": "token", "output_tok_s": "rate", "total_tok_s": "rate", "req_s": "rate"}
 _ROUNDS = 40
 # What remains of the logarithm of an interval's half-width after one row, and what no number of rows takes away: on left-out groups the median error of
@@ -133,5 +133,5 @@ def _narrowed(figure: Figure, name: str, count: int) -> Figure:
         return figure
     one, many = _NARROWED[name]
     share = many + (one - many) / count
-    bounds = {"value": figure.value, "low": figure.low, "high": figure.high}
-    return figure.model_copy(update={key: None if bound is None else bound**share for key, bound in bounds.items()})
+    low, high = (None if bound is None else bound**share for bound in (figure.low, figure.high))
+    return moved(figure, figure.value**share, low, high, source=figure.source)

@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from accelmodel.catalog.calibrations import Calibration, Correlation, FitError, Measure, Parameters, Spread
+from accelmodel.catalog.calibrations import Calibration, Correlation, FitError, Measure, Parameters, Spread, moved
 from accelmodel.catalog.figures import Figure
 from accelmodel.catalog.library import Library
 from accelmodel.core.fold import Constants, fold
@@ -406,8 +406,7 @@ def fitted(problem: Problem, judged: Judged, found: Measurements, source: str) -
     prior, fit = problem.calibration, judged.fit
     deviation = np.sqrt(np.diag(fit.covariance))
     told = [
-        slot.kind == "era" or sigma < _TOLD * slot.deviation or abs(value) > _MOVED
-        for slot, value, sigma in zip(fit.slots, fit.values, deviation, strict=True)
+        slot.kind == "era" or sigma < _TOLD * slot.deviation or abs(value) > _MOVED for slot, value, sigma in zip(fit.slots, fit.values, deviation, strict=True)
     ]
     moves = {
         (slot.kind, slot.level, slot.parameter): (float(value), float(sigma))
@@ -465,7 +464,7 @@ def _moved(figure: Figure, move: float, sigma: float, bounds: tuple[float, float
     low, high = centre * math.exp(-1.645 * sigma), min(centre * math.exp(1.645 * sigma), bounds[1])
     low = max(low, bounds[0])
     value, low, high = _short(centre), min(_short(low), _short(centre)), max(_short(high), _short(centre))
-    return figure.model_copy(update={"value": value, "low": low, "high": high, "source": None})
+    return moved(figure, value, low, high)
 
 
 def _factor(value: float, sigma: float) -> Figure:

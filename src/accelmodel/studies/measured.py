@@ -203,8 +203,6 @@ class _Reader:
             raise Skipped(f"special: {special}")
         if row.get("scenario") == "server" or "mlperf scenario=interactive" in _text(row.get("note")):
             raise Skipped("Poisson arrivals: needs the simulator")
-        if not (row.get("value") is not None and 0 < float(row["value"]) < math.inf):
-            raise Skipped("the value is not a positive number")
 
     def model(self, row: Mapping[str, Any]) -> Model:
         try:
@@ -272,6 +270,8 @@ class _Reader:
     def metric_reason(self, row: Mapping[str, Any], run: Run) -> str | None:
         """Why a row of a run is left out for its metric; None where it is not."""
         metric = str(row["metric"])
+        if row["value"] is None or not 0 < float(row["value"]) < math.inf:
+            return "the value is not a positive number"
         if re.search(r"_p\d\d+$", metric) and not metric.endswith("_p50"):
             return "a tail percentile: needs the simulator"
         if metric not in METRICS:
