@@ -50,7 +50,7 @@ def of(phase: Phase) -> list[Case]:
     return [case for case in CASES if case.phase == phase]
 
 
-def load(points: int) -> dict[str, np.ndarray]:
+def load(points: int) -> dict[str, Any]:
     """Input x output x concurrency as three short arrays that broadcast to (points / 10^4, 100, 100): a planner's grid, of which nothing is copied out."""
     return {
         "input_tokens": np.linspace(128, 8192, points // 10_000)[:, None, None],
@@ -59,7 +59,7 @@ def load(points: int) -> dict[str, np.ndarray]:
     }
 
 
-def slices(points: int) -> list[dict[str, np.ndarray]]:
+def slices(points: int) -> list[dict[str, Any]]:
     """The same grid cut along its first axis into calls of at most SLICE points."""
     whole, step = load(points), SLICE // 10_000
     return [whole | {"input_tokens": whole["input_tokens"][start : start + step]} for start in range(0, points // 10_000, step)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 
@@ -135,3 +136,12 @@ def test_an_anchor_on_throughput_alone_corrects_the_step() -> None:
 def test_an_anchor_refuses_rows_that_say_nothing(rows: pd.DataFrame) -> None:
     with pytest.raises(am.InputError):
         am.anchor(am.replica(**REPLICA), rows)
+
+
+def test_the_command_anchors(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "own.csv"
+    own().to_csv(path, index=False)
+    replica = [part for name, value in REPLICA.items() for part in (f"--{name.replace('_', '-')}", str(value))]
+    load = ["--input-tokens", "1024", "--output-tokens", "1024", "--concurrency", "32"]
+    assert execute(["evaluate", *replica, *load, "--anchor", str(path), "--format", "json", "--quiet"]) == 0
+    assert json.loads(capsys.readouterr().out)["time_per_output_token_s"] == pytest.approx(0.012, rel=1e-4)

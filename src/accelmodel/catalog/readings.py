@@ -32,7 +32,8 @@ class Reading(Rule):
 
     `load` says what the load means: a closed loop, a saturated server, one wave of a fixed batch, or a mean batch. `length_factor` is mean over
     printed length. `input_tokens` and `output_tokens` stand for lengths that are not published, by model or for all (`any`). Compiled shapes:
-    `sequence_bucket` where the row does not name one; `prompt_bucket` in tokens, or the `input` itself, or the whole `sequence`.
+    `sequence_bucket` where the row does not name one; `prompt_bucket` in tokens, or the `input` itself, or the whole `sequence`. `speculative_tokens`
+    and `acceptance_fraction` are those of a model's own multi-token prediction.
     """
 
     load: Loading | None = None
@@ -46,6 +47,8 @@ class Reading(Rule):
     kv: str | None = None
     compute: str | None = None
     free_parallelism: bool | None = None
+    speculative_tokens: int | None = None
+    acceptance_fraction: float | None = None
 
 
 class Exclusion(Rule):

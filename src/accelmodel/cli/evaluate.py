@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 def evaluate(
     *,
     columns: Annotated[list[str] | None, typer.Option(metavar="NAME[,NAME]...", help="Which columns, in which order; all where absent.")] = None,
+    anchor: Annotated[
+        Path | None, typer.Option(metavar="MEASURED", help="Measurements of this very replica (isl, osl, concurrency, metric, value) that correct it.")
+    ] = None,
     catalog: Catalog = None,
     output_format: Format = "table",
     quiet: Quiet = False,
@@ -33,8 +37,12 @@ def evaluate(
     prices = given(options, MONEY)
     wanted = [name.strip() for text in columns for name in text.split(",")] if columns else None
     replica = points.replica(**given(options, REPLICA), catalog=library)
-    terms = money(replica, **prices, catalog=library)
     tell_of_compilation(quiet=quiet)
+    if anchor is not None:
+        from accelmodel.studies.anchor import anchor as correct
+
+        replica = correct(replica, anchor)
+    terms = money(replica, **prices, catalog=library)
     point = points.evaluate(replica, **given(options, LOAD), columns=wanted, **prices, catalog=library)
     _show(point, replica, terms, as_json=output_format == "json")
 

@@ -2,7 +2,8 @@
 
 The ratio of measured to predicted, as a geometric mean over the rows, is taken up by the parameters themselves, so that everything that follows from them
 (throughput, cost, the simulator) is corrected alike: a factor a on time per output token divides every efficiency and multiplies every overhead of a step by
-a, which makes a step exactly a times as long; a factor b on time to first token falls on the prefill's latency, on the overheads before it and on the share of waiting.
+a, which makes a step exactly a times as long; a factor b on time to first token falls on the prefill's latency, on the overheads before it and on the share
+of waiting.
 """
 
 from __future__ import annotations

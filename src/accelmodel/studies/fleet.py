@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 from accelmodel.catalog.references import Reference
+from accelmodel.columns import HIGH, LOW
 from accelmodel.economics.margin import margin_fraction
 from accelmodel.economics.tokens import TokenRates
 from accelmodel.errors import InputError
@@ -30,6 +31,7 @@ _SHOWN = [
         "facility_power_of_site_fraction",
     ),
     *("capital_usd", "annual_cost_usd", "tokens_per_day", "cost_usd_per_mtok", "annual_revenue_usd", "revenue_of_segment_fraction", "margin_fraction"),
+    *("margin_fraction_low90", "margin_fraction_high90"),
 ]
 _QUARTERS = 4
 _DAYS_PER_YEAR = 365
@@ -60,8 +62,7 @@ def study(context: Context, asked: Fleet) -> StudyResult:
 
 def _row(context: Context, cell: Cell, point: Point, count: int, reference: Reference | None) -> dict[str, Any]:
     """One fleet: capacity, power, capital, cost, and revenue where tokens are sold."""
-    of, hit = cell.replica, point.prefix_hit_fraction
-    goodput = TokenRates(point.input_tokens_per_s * (1 - hit), point.input_tokens_per_s * hit, point.output_tokens_per_s)
+    of, goodput = cell.replica, goodput_of(point)
     owner = context.catalog.ownership(cell.money.owner).figures
     if count < of.accelerators:
         raise InputError(f"{count:,} accelerators hold no replica of {of.accelerators}", key="fleet_accelerators", value=count)
@@ -70,9 +71,9 @@ def _row(context: Context, cell: Cell, point: Point, count: int, reference: Refe
     carried = fleet_capacity(
         count,
         ReplicaSupply(of.accelerators, of.system.accelerators, goodput),
-        _unit(cell, point),
+        unit_of(cell, point),
         occupancy_fraction=cell.money.occupancy,
-        availability_fraction=_availability(cell),
+        availability_fraction=availability(cell),
         spare_accelerators=spares,
     )
     row: dict[str, Any] = {
@@ -91,10 +92,32 @@ def _row(context: Context, cell: Cell, point: Point, count: int, reference: Refe
         "output_tokens_per_day": carried.output_tokens_per_day,
         "cost_usd_per_mtok": carried.annual_cost_usd / (carried.tokens_per_day * _DAYS_PER_YEAR) * 1e6,
     }
-    return row | _site_shares(context, cell, carried, reference) | _revenue(cell, goodput, carried, reference)
+    row |= _site_shares(context, cell, carried, reference) | _revenue(cell, goodput, carried, reference)
+    return row | _bounds(cell, row)
 
 
-def _unit(cell: Cell, point: Point) -> UnitFigures:
+def _bounds(cell: Cell, row: dict[str, Any]) -> dict[str, Any]:
+    """Central 90 % of what follows from the engine's throughput alone; what model, traffic and prices add to it is not in it."""
+    spread = cell.replica.spread
+    if spread is None:
+        return {}
+    factor = spread.throughput.si
+    found: dict[str, Any] = {}
+    for name, low, high in (("tokens_per_day", 1 / factor, factor), ("cost_usd_per_mtok", 1 / factor, factor)):
+        found |= {name + LOW: row[name] * low, name + HIGH: row[name] * high}
+    if "margin_fraction" in row:
+        cost = 1.0 - row["margin_fraction"]
+        found |= {"margin_fraction" + LOW: 1.0 - cost * factor, "margin_fraction" + HIGH: 1.0 - cost / factor}
+    return found
+
+
+def goodput_of(point: Point) -> TokenRates:
+    """Tokens per second of each stream that a replica carries at an operating point."""
+    hit = point.prefix_hit_fraction
+    return TokenRates(point.input_tokens_per_s * (1 - hit), point.input_tokens_per_s * hit, point.output_tokens_per_s)
+
+
+def unit_of(cell: Cell, point: Point) -> UnitFigures:
     """Figures of one installed accelerator on the books of the situation."""
     of, terms = cell.replica, cell.money
     site = terms.catalog.site(terms.site)
@@ -108,7 +131,7 @@ def _unit(cell: Cell, point: Point) -> UnitFigures:
     return owned_unit(it_power_w, pue, peak_flop_per_s, capital, cost)
 
 
-def _availability(cell: Cell) -> float:
+def availability(cell: Cell) -> float:
     """Share of the paid hours in which a replica is up: an owner's; a tenant does not pay for hours that the cloud fails to deliver."""
     return 1.0 if cell.money.books == "tenant" else cell.money.catalog.ownership(cell.money.owner).figures.availability.si
 
@@ -129,7 +152,7 @@ def _revenue(cell: Cell, goodput: TokenRates, carried: FleetCapacity, reference:
     hourly = cell.money.revenue_usd_per_h(cell.replica, goodput)
     if hourly is None:
         return {}
-    annual = float(hourly) * carried.replicas * _availability(cell) * HOURS_PER_YEAR
+    annual = float(hourly) * carried.replicas * availability(cell) * HOURS_PER_YEAR
     found: dict[str, Any] = {"annual_revenue_usd": annual, "margin_fraction": float(margin_fraction(annual, carried.annual_cost_usd))}
     if reference is not None and "aws_revenue_q3_2025" in reference.figures:
         found["revenue_of_segment_fraction"] = annual / _QUARTERS / reference.need("aws_revenue_q3_2025").si

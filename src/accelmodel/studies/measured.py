@@ -188,6 +188,7 @@ class _Reader:
             if not exclusion.metrics and exclusion.batch_above is None and exclusion.holds(texts):
                 raise Skipped(exclusion.reason)
         texts["loading"] = load = self.loading(row, texts)
+        texts["workers"] = "unknown" if _text(row.get(_DECODE)).startswith("''") else "known"
         precision = Precision(weights, self.kv(row, texts), self.said(texts, "compute"))
         build = _Build(self, row, texts, model, accelerator, engine, precision)
         try:
@@ -438,7 +439,7 @@ class _Build:
     def serving(self) -> Serving:
         """Compiled shapes, where the software compiles them."""
         if self.accelerator.stack != "neuron":
-            return Serving()
+            return self.drafting()
         compiled = _COMPILED.search(self.texts.get("load_as_published", ""))
         batch = int(compiled[1]) if compiled else _count(self.row.get("concurrency"))
         isl, osl = self.lengths()
@@ -448,6 +449,15 @@ class _Build:
         sequence = int(sequence or isl + osl)
         prompt = sequence if bucket == "sequence" else int(isl) if bucket == "input" else bucket
         return Serving(compiled_batch=batch, sequence_bucket=sequence, prompt_bucket=prompt)
+
+    def drafting(self) -> Serving:
+        """Multi-token prediction where a source is thought to use it without saying so."""
+        drafted = self.reader.said(self.texts, "speculative_tokens")
+        if not drafted or self.model.architecture.nextn is None:
+            return Serving()
+        accepted = self.reader.said(self.texts, "acceptance_fraction") or 0.0
+        self.reader.assumed.append(f"{drafted} tokens drafted per step, {accepted:g} of them accepted ({self.row.get('source')})")
+        return Serving(speculative_tokens=drafted, acceptance_fraction=accepted)
 
     def pools(self) -> Run:
         """A run of a disaggregated deployment; one worker each where the numbers are not published."""

@@ -205,9 +205,15 @@ def run(
     `set` overrides keys by dotted name ({"base.occupancy": 0.6}); `studies` picks some of the scenario's. `progress` is told what runs. Raises
     InputError with file and key for anything that cannot be read, is unknown or cannot run.
     """
-    from accelmodel.studies import day, fleet, grid, price_shock
+    from accelmodel.studies import day, demand, fleet, grid, price_shock
 
-    kinds: dict[str, Callable[[Context, Any], StudyResult]] = {"points": grid.study, "fleet": fleet.study, "price-shock": price_shock.study, "day": day.study}
+    kinds: dict[str, Callable[[Context, Any], StudyResult]] = {
+        "points": grid.study,
+        "fleet": fleet.study,
+        "demand": demand.study,
+        "price-shock": price_shock.study,
+        "day": day.study,
+    }
     lib = catalog or library()
     path, parsed = load(scenario, lib, set)
     chosen = list(parsed.studies) if studies is None else list(studies)

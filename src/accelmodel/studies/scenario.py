@@ -110,6 +110,25 @@ class Fleet(Strict):
     reference: str | None = None
 
 
+class DemandStudy(Strict):
+    """A fleet for a demand: tokens a day (input and output, in the situation's mix), their peak over the mean, and what is held in reserve.
+
+    `headroom_fraction` of the replicas is left for queueing, `maintenance_fraction` drained; enough of the rest is up with the probability
+    `availability_target_fraction`, and a spare is at hand with `spares_service_fraction`. Growth compounds over `years`.
+    """
+
+    kind: Literal["demand"]
+    cases: tuple[str, ...] = ()
+    tokens_per_day: tuple[_Positive, ...] = Field(min_length=1)
+    peak_to_mean: Annotated[float, Field(ge=1)]
+    growth_fraction_per_year: Annotated[float, Field(gt=-1)] = 0.0
+    years: Annotated[float, Field(ge=0)] = 0.0
+    headroom_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    maintenance_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.02
+    availability_target_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.999
+    spares_service_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.99
+
+
 class PriceShock(Strict):
     """Margin of a mix of in-house silicon and a vendor's accelerators when the vendor's price moves."""
 
@@ -127,7 +146,7 @@ class Day(Strict):
     reference: str
 
 
-Study = Annotated[Points | Fleet | PriceShock | Day, Field(discriminator="kind")]
+Study = Annotated[Points | Fleet | DemandStudy | PriceShock | Day, Field(discriminator="kind")]
 
 
 class Scenario(Strict):
