@@ -1,13 +1,13 @@
-"""`python report.py out.json [--against earlier.json]`: the tables of README.md from what `pytest benchmarks --benchmark-json out.json` wrote.
+"""`python report.py RUN.json... [--against EARLIER.json...]`: the tables of README.md from what `pytest benchmarks --benchmark-json RUN.json` wrote.
 
-Speeds are those of the best round, medians beside them. `--against` compares with an earlier run on the same machine, also relative to what writing alone took
-in each run, which cancels most of how busy the machine was.
+Speeds are those of the best round, medians beside them; of several runs each case is taken whole from the one in which it was fastest. `--against` compares
+with earlier runs on the same machine, also relative to what writing alone took in each, which cancels most of how busy the machine was.
 """
 
 from __future__ import annotations
 
 import json
-import re
+import math
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,13 +16,16 @@ from typing import Any
 Run = dict[str, dict[str, dict[str, Any]]]  # phase -> case -> figures
 
 
-def read(path: str) -> tuple[dict[str, Any], Run]:
-    """The machine, and the figures of a run: `best_s`, `median_s` and whatever the benchmark recorded beside."""
-    document = json.loads(Path(path).read_text(encoding="utf-8"))
+def read(paths: list[str]) -> tuple[dict[str, Any], Run]:
+    """The machine, and the figures of one or more runs: `best_s`, `median_s` and whatever the benchmark recorded beside."""
     run: Run = {}
-    for found in document["benchmarks"]:
-        phase, case = re.fullmatch(r"test_(\w+)(?:\[(.*)\])?", found["name"]).groups("")
-        run.setdefault(phase, {})[case] = {"best_s": found["stats"]["min"], "median_s": found["stats"]["median"], **found["extra_info"]}
+    for path in paths:
+        document = json.loads(Path(path).read_text(encoding="utf-8"))
+        for found in document["benchmarks"]:
+            phase, _, case = found["name"].removeprefix("test_").removesuffix("]").partition("[")
+            best = run.setdefault(phase, {}).get(case, {"best_s": math.inf})
+            if found["stats"]["min"] < best["best_s"]:
+                run[phase][case] = {"best_s": found["stats"]["min"], "median_s": found["stats"]["median"], **found["extra_info"]}
     return document | document["machine_info"], run
 
 
@@ -113,10 +116,11 @@ def against(now: Run, before: Run) -> Iterator[str]:
 
 def main(arguments: list[str]) -> None:
     """Print the tables."""
-    about, run = read(arguments[0])
+    cut = arguments.index("--against") if "--against" in arguments else len(arguments)
+    about, run = read(arguments[:cut])
     print(machine(about), *(part(run) for part in (arrays, single, growth, roofline)), sep="\n\n")
-    if arguments[1:2] == ["--against"]:
-        print("", *against(run, read(arguments[2])[1]), sep="\n")
+    if arguments[cut + 1 :]:
+        print("", *against(run, read(arguments[cut + 1 :])[1]), sep="\n")
 
 
 if __name__ == "__main__":

@@ -725,7 +725,7 @@ class Reference:
     @property
     def tokens_per_step(self) -> float:
         """arXiv:2211.17192: the first i drafted tokens all pass with probability a^i, and one token more always comes."""
-        return sum(self.serving.acceptance_fraction**i for i in range(self.serving.speculative_tokens + 1))
+        return sum((self.serving.acceptance_fraction or 0.0) ** i for i in range(self.serving.speculative_tokens + 1))
 
     # --- a prefill
 

@@ -72,7 +72,7 @@ def random_serving(rng: np.random.Generator, one: Accelerator) -> dict[str, Any]
         "sequence_bucket": (None, None, 4096, 100_000)[rng.integers(4)],
         "prompt_bucket": (None, None, 128, 2048)[rng.integers(4)],
         "speculative_tokens": drafted,
-        "acceptance_fraction": float(rng.choice([0.0, rng.random(), 1.0])) if drafted else 0.0,
+        "acceptance_fraction": float(rng.choice([0.0, rng.random(), 1.0])) if drafted else None,
         "draft_model": (None, *DRAFTS)[rng.integers(len(DRAFTS) + 1)] if drafted else None,
         "power_cap_w": float(rng.uniform(0.7, 1.1) * tdp.si) if tdp is not None and rng.random() < 0.3 else None,
     }

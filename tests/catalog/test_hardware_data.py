@@ -249,11 +249,7 @@ def test_largest_scale_up_domain(row: dict[str, str]) -> None:
         assert str(domain) in (accelerator.link or "").replace(",", "")  # a whole pod, of which the systems are slices
         return
     levels = [
-        level
-        for name in SYSTEMS
-        if LIBRARY.system(name).accelerator == accelerator.name
-        for level in LIBRARY.system(name).scale_up
-        if level.topology != "pcie"
+        level for name in SYSTEMS if LIBRARY.system(name).accelerator == accelerator.name for level in LIBRARY.system(name).scale_up if level.topology != "pcie"
     ]
     assert max(level.accelerators for level in levels) == domain
 

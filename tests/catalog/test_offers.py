@@ -96,9 +96,7 @@ def test_an_older_price_is_reached_by_its_date(offers: Offers) -> None:
     assert hour(offers, "p5.48xlarge:capacity-block:us-east-1").date == "2025-01-01"
 
 
-@pytest.mark.parametrize(
-    ("system", "change"), [("p5.48xlarge", -0.440), ("p5en.48xlarge", -0.254), ("p4d.24xlarge", -0.330), ("p4de.24xlarge", -0.330)]
-)
+@pytest.mark.parametrize(("system", "change"), [("p5.48xlarge", -0.440), ("p5en.48xlarge", -0.254), ("p4d.24xlarge", -0.330), ("p4de.24xlarge", -0.330)])
 def test_the_price_cut_of_june_2025(offers: Offers, system: str, change: float) -> None:
     history = offers.history(system)
     assert [offer.date for offer in history] == sorted(offer.date for offer in history)

@@ -35,9 +35,7 @@ def test_new_carlisle(library: Library) -> None:
     assert [phase.it_power.si for phase in site.phases] == [455e6, 1040e6]  # 7 x 65 MW, 16 x 65 MW
 
 
-@pytest.mark.parametrize(
-    ("name", "tariff"), [("northern-virginia", 0.0892), ("central-ohio", 0.0790), ("oregon", 0.0752), ("texas", 0.0660), ("iowa", 0.0604)]
-)
+@pytest.mark.parametrize(("name", "tariff"), [("northern-virginia", 0.0892), ("central-ohio", 0.0790), ("oregon", 0.0752), ("texas", 0.0660), ("iowa", 0.0604)])
 def test_tariffs_are_those_of_the_energy_information_administration(library: Library, name: str, tariff: float) -> None:
     assert library.site(name).figures.tariff.si == pytest.approx(tariff * USD_PER_KWH)
 

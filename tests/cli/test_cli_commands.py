@@ -138,15 +138,17 @@ def test_what_does_not_fit_is_an_answer(capsys: Captured) -> None:
     misfit = ["evaluate", "--model", "kimi-k2", "--system", "p5.48xlarge", "--input-tokens", "1024", "--output-tokens", "1024", "--concurrency", "1"]
     document = json_of(misfit, capsys)
     assert (document["fits"], document["binding"], document["time_per_output_token_s"], document["cost_usd_per_mtok"]) == (False, "capacity", None, None)
-    assert execute(misfit) == 0
-    words = r"It does not fit: weights 1\.0\d TB; 8 accelerators hold 6\d\d GB less [\d.]+ GB for activations and the runtime\."
-    assert re.search(words, capsys.readouterr().out)
+    assert execute(misfit) == 2
+    words = r"error: It does not fit: weights 1\.0\d TB; 8 accelerators hold 6\d\d GB less [\d.]+ GB for activations and the runtime\."
+    captured = capsys.readouterr()
+    assert (captured.out, len(captured.err.splitlines())) == ("", 1)
+    assert re.search(words, captured.err)
 
 
 def test_targets_that_no_load_meets_are_an_answer(capsys: Captured) -> None:
     arguments = [*EVALUATE[:-2], "--ttft-s", "0.000001"]
-    assert execute(arguments) == 0
-    assert "no concurrency carries this rate or meets these latency targets" in capsys.readouterr().out
+    assert execute(arguments) == 2
+    assert "no concurrency carries this rate or meets these latency targets" in capsys.readouterr().err
 
 
 def test_an_estimate_and_an_extrapolation_say_so(capsys: Captured) -> None:
@@ -189,7 +191,12 @@ def test_run_prints_the_answer_and_writes_its_tables(capsys: Captured) -> None:
     assert "Assumptions that matter most" in captured.out
     assert "results/quickstart" in captured.err
     written = {str(path.relative_to("results/quickstart")) for path in Path("results/quickstart").rglob("*") if path.is_file()}
-    assert written == {"points.parquet", "run.json", "inputs/quickstart.toml"}
+    assert written >= {"points.parquet", "run.json", "inputs/quickstart.toml", "inputs/hardware_profiles/accelerators/trainium2.toml"}
+    assert execute(["run", "results/quickstart/inputs/quickstart.toml", "--catalog", "results/quickstart/inputs", "--output", "again"]) == 0
+    capsys.readouterr()
+    frozen = [json.loads(Path(folder, "run.json").read_text(encoding="utf-8"))["files"] for folder in ("results/quickstart", "again")]
+    assert frozen[0] == frozen[1]
+    assert pq.read_table("again/points.parquet").equals(pq.read_table("results/quickstart/points.parquet"))
 
 
 def test_run_as_json_is_one_document_and_nothing_beside_it(capsys: Captured) -> None:
@@ -352,7 +359,10 @@ def test_list_for_people(capsys: Captured, monkeypatch: pytest.MonkeyPatch) -> N
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("trainium2", ["AWS Trainium2 (accelerators)", "1,299 TFLOP/s", "[2.9 .. 3]", "published", "aws-trainium2", "(official)", "https://github.com/aws-neuron"]),
+        (
+            "trainium2",
+            ["AWS Trainium2 (accelerators)", "1,299 TFLOP/s", "[2.9 .. 3]", "published", "aws-trainium2", "(official)", "https://github.com/aws-neuron"],
+        ),
         ("Trn2", ["AWS Trainium2 (accelerators)"]),
         ("trn2-ultraserver", ["Trn2 UltraServer (systems)", "torus-3d of 64", "48 kW", "12,800 Gbit/s", "(analyst)"]),
         ("trainium3-announced", ["4.4 x trainium2.peak_fp8 (1299 TFLOP/s)", "derived", "derivation.factors.power"]),

@@ -20,9 +20,7 @@ def test_stages_that_share_an_accelerator_still_send():
 
 def test_stages_send_as_far_as_a_stage_is_long():
     # Four stages of eighteen Trainium3 (72 ranks, one sequence each): all three sends cross the second level of switches, 640 GB/s.
-    one = replica(
-        model="qwen3-8b", system="trn3-ultraserver-gen2", accelerators=72, tensor_parallel=1, attention_data_parallel=72, pipeline_parallel=4
-    )
+    one = replica(model="qwen3-8b", system="trn3-ultraserver-gen2", accelerators=72, tensor_parallel=1, attention_data_parallel=72, pipeline_parallel=4)
     rows = one.table[one.table["kind"] == "stage_send"]
     seconds = (rows["layers"] * rows["share"] * rows["link_token_s"].min(axis=1)).sum()
     assert seconds == close(3 * 4096 * 2 * 4 / 72 / (640e9 * one.parameters["link_efficiency"]))

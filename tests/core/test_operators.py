@@ -188,9 +188,7 @@ def test_experts_are_dealt_out_and_cut_to_equal_bytes():
 def test_kv_heads_are_replicated_beyond_their_number():
     # 8 KV heads: 8 ranks hold one each, 16 ranks still one each.
     base = replica(model="llama-3.1-70b", system="trn2.48xlarge", accelerators=4)
-    by_ranks = {
-        ranks: copy_of(base, accelerators=ranks // 4, parallelism=Parallelism(ranks)).table["stored_bytes"].sum() for ranks in (4, 8, 16, 64)
-    }
+    by_ranks = {ranks: copy_of(base, accelerators=ranks // 4, parallelism=Parallelism(ranks)).table["stored_bytes"].sum() for ranks in (4, 8, 16, 64)}
     assert by_ranks[4] == 2 * by_ranks[8]
     assert by_ranks[8] == by_ranks[16] == by_ranks[64] == 2 * 128 * 2
 
@@ -364,19 +362,22 @@ def test_context_ranks_exchange_whole_queries():
 
 def test_every_legal_combination_can_be_held():
     # Latent attention on four hosts, two context ranks, multi-token prediction.
-    one = replica(model="deepseek-v3", system="p5en.48xlarge", accelerators=32, context_parallel=2, expert_parallel=32, speculative_tokens=1)
+    one = replica(
+        model="deepseek-v3", system="p5en.48xlarge", accelerators=32, context_parallel=2, expert_parallel=32, speculative_tokens=1, acceptance_fraction=0.0
+    )
     assert one.constants["links"][0] > 0
 
 
 def test_a_draft_keeps_its_own_dtype():
     # DeepSeek-R1 is published in fp8, Llama-3.1-8B in bf16.
-    one = replica(model="deepseek-r1", system="p5en.48xlarge", draft_model="llama-3.1-8b", speculative_tokens=2)
+    one = replica(model="deepseek-r1", system="p5en.48xlarge", draft_model="llama-3.1-8b", speculative_tokens=2, acceptance_fraction=0.0)
     assert row(one, "draft_ffn")["weight_bytes"] == 3 * 4096 * 14_336 / 8 * 2
 
 
 def test_a_draft_that_cannot_be_cut_is_refused():
-    with pytest.raises(InputError):
-        replica(model="llama-3.1-405b", system="p5en.48xlarge", accelerators=16, draft_model="qwen3-14b", speculative_tokens=2)
+    with pytest.raises(InputError) as caught:
+        replica(model="llama-3.1-405b", system="p5en.48xlarge", accelerators=16, draft_model="qwen3-14b", speculative_tokens=2, acceptance_fraction=0.5)
+    assert caught.value.key == "tensor_parallel"
 
 
 @pytest.mark.parametrize(

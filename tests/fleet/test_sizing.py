@@ -190,6 +190,4 @@ def test_bad_capacity_input_is_refused_by_name():
 
 
 def _times(demand: Demand, factor: float) -> Demand:
-    return dataclasses.replace(
-        demand, input_tokens_per_day=demand.input_tokens_per_day * factor, output_tokens_per_day=demand.output_tokens_per_day * factor
-    )
+    return dataclasses.replace(demand, input_tokens_per_day=demand.input_tokens_per_day * factor, output_tokens_per_day=demand.output_tokens_per_day * factor)

@@ -211,9 +211,7 @@ def workload(sizes: list[float], *, rate: bool = True) -> Workload:
             "name": "made-up",
             "title": "Made up",
             "figures": {"input_tokens": tokens, "output_tokens": tokens},
-            "prefix_hits": [
-                {"cache": {"value": size, "unit": "Mtok", "kind": "estimated", "low": size, "high": size}, "fraction": fraction} for size in sizes
-            ],
+            "prefix_hits": [{"cache": {"value": size, "unit": "Mtok", "kind": "estimated", "low": size, "high": size}, "fraction": fraction} for size in sizes],
             **({"requests_per_s": {"value": 2, "unit": "request/s", "kind": "estimated", "low": 1, "high": 3}} if rate else {}),
         }
     )

@@ -18,8 +18,7 @@ from reference import Reference
 from situations import close, copy_of, points, with_parameters
 
 TTFT, TPOT, OUTPUT_RATE, PREFILL, POWER = (
-    OUTPUTS.index(name)
-    for name in ("time_to_first_token_s", "time_per_output_token_s", "output_tokens_per_s", "prefill_time_fraction", "power_w")
+    OUTPUTS.index(name) for name in ("time_to_first_token_s", "time_per_output_token_s", "output_tokens_per_s", "prefill_time_fraction", "power_w")
 )
 
 REPLICAS = {
@@ -144,7 +143,12 @@ def drafting(acceptance: float, tokens: int, draft: str | None = "llama-3.1-8b")
     system = "p5.48xlarge" if draft else "p5en.48xlarge"
     # No admitted request waits, so that only steps differ.
     return replica(
-        model=model, system=system, weights=weights, draft_model=draft, speculative_tokens=tokens, acceptance_fraction=acceptance if tokens else 0.0
+        model=model,
+        system=system,
+        weights=weights,
+        draft_model=draft if tokens else None,
+        speculative_tokens=tokens,
+        acceptance_fraction=acceptance if tokens else None,
     )
 
 
@@ -303,7 +307,7 @@ def test_a_prompt_waits_for_messages_too():
 
 
 def test_a_draft_prefills_too():
-    one = replica(model="llama-3.1-70b", system="p5.48xlarge", draft_model="llama-3.1-8b", speculative_tokens=2)
+    one = replica(model="llama-3.1-70b", system="p5.48xlarge", draft_model="llama-3.1-8b", speculative_tokens=2, acceptance_fraction=0.0)
     free = copy_of(one, calibration=with_parameters(one.calibration, prefill_layer_overhead=0.0))
     with_s, without_s = (outputs(some, 1000.0, 100.0, 1.0)["time_to_first_token_s"] for some in (one, free))
     assert with_s - without_s == close((80 + 32) * one.parameters["prefill_layer_overhead"], 1e-9)
@@ -312,7 +316,9 @@ def test_a_draft_prefills_too():
 def test_a_pass_draws_for_one_read_of_the_draft():
     # What 4,000 more tokens of a prompt draw for reads is their share of a pass, however many tokens are drafted a step; decode attends to 20,000.
     def energy_j(tokens: int, isl: float) -> float:
-        one = replica(model="llama-3.1-70b", system="p5.48xlarge", draft_model="llama-3.1-8b", speculative_tokens=tokens, sequence_bucket=20_000)
+        one = replica(
+            model="llama-3.1-70b", system="p5.48xlarge", draft_model="llama-3.1-8b", speculative_tokens=tokens, acceptance_fraction=0.0, sequence_bucket=20_000
+        )
         reads = with_parameters(one.calibration, power_floor_fraction=0.0, power_compute_fraction=0.0, power_memory_fraction=0.5)
         return outputs(copy_of(one, calibration=reads), isl, 1.0, 1.0)["energy_j_per_output_token"]
 

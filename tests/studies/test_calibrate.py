@@ -145,3 +145,26 @@ def test_the_command_anchors(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     load = ["--input-tokens", "1024", "--output-tokens", "1024", "--concurrency", "32"]
     assert execute(["evaluate", *replica, *load, "--anchor", str(path), "--format", "json", "--quiet"]) == 0
     assert json.loads(capsys.readouterr().out)["time_per_output_token_s"] == pytest.approx(0.012, rel=1e-4)
+
+
+def test_the_page_tells_of_left_out_groups_by_everything_that_matters(tmp_path: Path) -> None:
+    path, page = tmp_path / "measured.csv", tmp_path / "accuracy.md"
+    made_up(1.5).to_csv(path, index=False)
+    assert execute(["calibrate", str(path), "--output", str(tmp_path / "out"), "--report", str(page), "--quiet"]) == 0
+    text = page.read_text()
+    for heading in (
+        "By what is measured",
+        "By accelerator",
+        "By model",
+        "By serving engine",
+        "The worst rows",
+        "Left out, and assumed",
+        "What is extrapolation",
+    ):
+        assert f"## {heading}" in text
+    assert "| time per output token, wave | 12 |" in text
+
+
+def test_fits_start_from_priors_whatever_is_shipped() -> None:
+    found = measurements(made_up(1.0), from_priors=True)
+    assert {run.replica.calibration.name for run in found.runs} == {"neuron-prior-2026-11"}

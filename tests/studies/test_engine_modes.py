@@ -113,7 +113,7 @@ def test_drafts_that_are_never_accepted_slow_down_and_those_that_always_are_yiel
 
 
 def test_a_drafts_cache_and_weights_take_their_room():
-    plain, drafting = eight(), eight(draft_model="llama-3.1-8b", speculative_tokens=2)
+    plain, drafting = eight(), eight(draft_model="llama-3.1-8b", speculative_tokens=2, acceptance_fraction=0.0)
     assert point(drafting).kv_capacity_tokens < point(plain).kv_capacity_tokens
     # 80 and 32 layers with 8 KV heads of 128 each on 8 ranks, keys and values in two bytes.
     assert plain.constants["stored_token_bytes"][0] == 80 * 2 * 128 * 2
@@ -184,7 +184,10 @@ def test_four_stages_of_eighty_layers_are_even():
     [
         ({"pipeline_parallel": 2, "mode": "static"}, "pipeline_parallel", "a static batch does not fill a pipeline"),
         ({"accelerators": 128, "pipeline_parallel": 128}, "pipeline_parallel", "128 stages are more than the 80 layers"),
-        ({"speculative_tokens": 2}, "speculative_tokens", "give a draft_model"),
+        ({"speculative_tokens": 2, "acceptance_fraction": 0.5}, "speculative_tokens", "give a draft_model"),
+        ({"speculative_tokens": 2, "draft_model": "llama-3.1-8b"}, "acceptance_fraction", "is missing"),
+        ({"acceptance_fraction": 0.5}, "acceptance_fraction", "needs speculative_tokens"),
+        ({"draft_model": "llama-3.1-8b"}, "draft_model", "needs speculative_tokens"),
         ({"speculative_tokens": 65, "draft_model": "llama-3.1-8b"}, "speculative_tokens", "from 0 to 64"),
         ({"acceptance_fraction": 1.1}, "acceptance_fraction", "from 0 to 1"),
         ({"compiled_batch": 0}, "compiled_batch", "above 0"),

@@ -22,7 +22,14 @@ Array = np.ndarray[Any, np.dtype[np.float64]]
 REPLICAS: dict[str, dict[str, Any]] = {
     "dense": {"model": "llama-3.3-70b", "system": "p5.48xlarge", "weights": "fp8"},
     "experts": {"model": "gpt-oss-120b", "system": "p6-b200.48xlarge", "accelerators": 2, "attention_data_parallel": 2, "expert_parallel": 2},
-    "apart": {"model": "llama-3.3-70b", "system": "p5.48xlarge", "mode": "disaggregated", "speculative_tokens": 2, "draft_model": "llama-3.1-8b"},
+    "apart": {
+        "model": "llama-3.3-70b",
+        "system": "p5.48xlarge",
+        "mode": "disaggregated",
+        "speculative_tokens": 2,
+        "acceptance_fraction": 0.0,
+        "draft_model": "llama-3.1-8b",
+    },
     "cores": {"model": "llama-3.3-70b", "system": "trn2-ultraserver", "accelerators": 4, "weights": "fp8"},
     "capped": {"model": "llama-3.3-70b", "system": "p5.48xlarge", "weights": "fp8", "power_cap_w": 400.0},
 }

@@ -86,9 +86,7 @@ def enumerated(model: str, system: str, ranks: int, accelerators: int, experts: 
         except am.InputError:
             continue
         table = am.evaluate(one, **LOAD, concurrency=clients)
-        ttft, tpot, waiting = (
-            table[name].to_numpy(zero_copy_only=False) for name in ("time_to_first_token_s", "time_per_output_token_s", "waiting_requests")
-        )
+        ttft, tpot, waiting = (table[name].to_numpy(zero_copy_only=False) for name in ("time_to_first_token_s", "time_per_output_token_s", "waiting_requests"))
         meets = (ttft <= targets["ttft_s"]) & (tpot <= targets["tpot_s"]) & (waiting == 0.0)
         if meets.any():
             assert not meets[-1]

@@ -24,11 +24,31 @@ LOAD = {"input_tokens": 1024, "output_tokens": 256, "concurrency": 32}
 
 # As the interface lists them, plus the load itself.
 EVERY_POINT_HAS = [
-    "input_tokens", "output_tokens", "concurrency", "prefix_hit_fraction", "occupancy", "time_to_first_token_s",
-    "time_per_output_token_s", "request_latency_s", "output_tokens_per_s", "input_tokens_per_s", "output_tokens_per_s_per_accelerator",
-    "running_requests", "waiting_requests", "kv_capacity_tokens", "weight_bytes_per_accelerator", "fits", "binding", "power_w",
-    "energy_j_per_output_token", "replica_cost_usd_per_h", "cost_usd_per_mtok_input", "cost_usd_per_mtok_cached_input",
-    "cost_usd_per_mtok_output", "cost_usd_per_mtok", "cost_basis",
+    "input_tokens",
+    "output_tokens",
+    "concurrency",
+    "prefix_hit_fraction",
+    "occupancy",
+    "time_to_first_token_s",
+    "time_per_output_token_s",
+    "request_latency_s",
+    "output_tokens_per_s",
+    "input_tokens_per_s",
+    "output_tokens_per_s_per_accelerator",
+    "running_requests",
+    "waiting_requests",
+    "kv_capacity_tokens",
+    "weight_bytes_per_accelerator",
+    "fits",
+    "binding",
+    "power_w",
+    "energy_j_per_output_token",
+    "replica_cost_usd_per_h",
+    "cost_usd_per_mtok_input",
+    "cost_usd_per_mtok_cached_input",
+    "cost_usd_per_mtok_output",
+    "cost_usd_per_mtok",
+    "cost_basis",
 ]
 UNITS = {
     "input_tokens": "token",
@@ -237,7 +257,7 @@ def test_columns_are_picked_in_the_order_asked_for():
 
 
 def test_bounds_enclose_what_they_bound_by_the_calibrations_factor():
-    spread = toml("hardware_profiles/calibrations/gpu-prior-2026-11.toml")["spreads"]["seen"]
+    spread = toml("hardware_profiles/calibrations/gpu-fit-2026-11.toml")["spreads"]["seen"]
     row = am.evaluate(replica(), **LOAD, offer=["on-demand", "bedrock"]).to_dict()
     bounded = [name.removesuffix("_low90") for name in row if name.endswith("_low90")]
     assert {"time_to_first_token_s", "time_per_output_token_s", "output_tokens_per_s", "cost_usd_per_mtok", "margin_fraction"} <= set(bounded)

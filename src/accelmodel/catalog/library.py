@@ -49,7 +49,8 @@ def shipped_root() -> Path:
 class Library:
     """The catalogue: entries by kind and name, searched in the given folders and then among the shipped ones.
 
-    A folder holds `hardware_profiles/` and `scenarios/`, or the kinds' folders directly. Entries are read once and frozen.
+    A folder holds `hardware_profiles/` and `scenarios/`, or the kinds' folders directly. Entries are read once and frozen. `used` collects the files
+    of the entries asked for, until a caller clears it.
     """
 
     def __init__(self, *folders: Path | str) -> None:
@@ -61,6 +62,7 @@ class Library:
                 raise InputError("is not a folder", file=folder, key="--catalog")
         self.roots = (*own, shipped_root())
         self._read: dict[tuple[str, Path], Any] = {}
+        self.used: set[Path] = set()
 
     def files(self, kind: str) -> dict[str, Path]:
         """Name -> file of every entry of a kind; the first root that has a name wins."""
@@ -83,11 +85,13 @@ class Library:
         files = self.files(kind)
         found = files.get(name) or files.get(name.casefold()) or self._aliases(kind).get(_folded(name))
         if found is not None:
+            self.used.add(found)
             return found
         if name.endswith((".toml", ".json")) or os.sep in name:
             path = Path(name)
             if not path.is_file():
                 raise InputError("no such file", file=path)
+            self.used.add(path)
             return path
         raise InputError(f"no {_singular(kind)} is called '{name}'", key=_singular(kind), value=name, allowed=files)
 
@@ -129,6 +133,9 @@ class Library:
 
     def system(self, name: str) -> System:
         """A system's profile."""
+        if name not in self.files("systems") and name in self.files("accelerators"):
+            holding = [other for other in self.files("systems") if self.system(other).accelerator == name]
+            raise InputError(f"'{name}' is an accelerator: name a system that holds it", key="system", value=name, allowed=holding)
         return self._entry("systems", name, System)
 
     def model(self, name: str) -> Model:
@@ -196,6 +203,14 @@ class Library:
         for root in self.roots:
             for side in ("hardware_profiles", "scenarios", *FOLDERS):
                 yield from sorted((root / side).rglob("*.toml"))
+
+    def snapshot(self, scenario: Path) -> dict[str, bytes]:
+        """The files used, and all sources, as they are now: place in a folder that may serve as a catalogue -> content; the scenario lies on top."""
+        found = {scenario.name: scenario.read_bytes()}
+        for path in sorted((self.used - {scenario}) | {path for path in self.all_files() if path.stem.startswith("sources")}):
+            root = next((root for root in (*self.roots, scenario.parent) if path.is_relative_to(root)), path.parent.parent)
+            found.setdefault(path.relative_to(root).as_posix(), path.read_bytes())
+        return found
 
     @functools.cached_property
     def sha256(self) -> str:

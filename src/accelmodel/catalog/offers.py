@@ -293,6 +293,7 @@ class Offers:
             offer = self._by_token_id(name, date)
         if isinstance(offer, HourOffer) and offer.price is None:
             raise offer.unpriced()
+        self._library.used.add(self._library.path("offers", offer.snapshot))
         return offer
 
     def _by_term(self, term: str, system: str | None, date: str) -> HourOffer:

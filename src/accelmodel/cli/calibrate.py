@@ -17,11 +17,12 @@ def calibrate(
     *,
     output: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the calibrations' TOML files; made where it is missing.")],
     cross_validate: Annotated[bool, typer.Option("--cross-validate", help="Print the errors on groups left out whole.")] = False,
+    report: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a page of Markdown about the errors on left-out groups.")] = None,
     catalog: Catalog = None,
     quiet: Quiet = False,
 ) -> None:
     """Fit the parameters of the step model to measurements, starting from their priors, and judge the fit on groups left out whole."""
-    from accelmodel.studies.calibrate import calibrate as fit
+    from accelmodel.studies.calibrate import cross_validated
 
     if output.exists() and not output.is_dir():
         from accelmodel.errors import InputError
@@ -29,8 +30,13 @@ def calibrate(
         raise InputError("is a file, not a folder", file=output, key="--output")
     library = open_catalog(catalog)
     tell_of_compilation(quiet=quiet)
-    made = fit(measured, output, catalog=library, progress=lambda message: tell(message, quiet=quiet))
-    for calibration in made:
+    result = cross_validated(measured, output, catalog=library, progress=lambda message: tell(message, quiet=quiet))
+    if report is not None:
+        from accelmodel.studies.accuracy import page
+
+        report.write_text(page(result), encoding="utf-8")
+        tell(f"wrote {report}", quiet=quiet)
+    for calibration in result.calibrations:
         emit(f"{calibration.name}: {calibration.fitted_on}")
         for name, error in calibration.errors.items() if cross_validate else ():
             emit(f"  left out, {name}: median {100 * error.median:.1f} %, mean {100 * error.mean:.1f} %, 90th {100 * error.p90:.1f} % of {error.rows:,} rows")

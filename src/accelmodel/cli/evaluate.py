@@ -9,6 +9,7 @@ import typer
 
 from accelmodel.cli.options import LOAD, MONEY, REPLICA, Catalog, Format, Quiet, given, takes
 from accelmodel.cli.output import choice, emit_json, open_catalog, results, tell_of_compilation
+from accelmodel.errors import DoesNotFitError
 
 if TYPE_CHECKING:
     from accelmodel.core.replica import Replica
@@ -36,6 +37,7 @@ def evaluate(
     library = open_catalog(catalog)
     prices = given(options, MONEY)
     wanted = [name.strip() for text in columns for name in text.split(",")] if columns else None
+    as_json = output_format == "json"
     replica = points.replica(**given(options, REPLICA), catalog=library)
     tell_of_compilation(quiet=quiet)
     if anchor is not None:
@@ -44,7 +46,17 @@ def evaluate(
         replica = correct(replica, anchor)
     terms = money(replica, **prices, catalog=library)
     point = points.evaluate(replica, **given(options, LOAD), columns=wanted, **prices, catalog=library)
-    _show(point, replica, terms, as_json=output_format == "json")
+    if not as_json:
+        _refuse_what_cannot_run(points.evaluate(replica, **given(options, LOAD), columns=("fits", "concurrency"), catalog=library), replica)
+    _show(point, replica, terms, as_json=as_json)
+
+
+def _refuse_what_cannot_run(point: Point, replica: Replica) -> None:
+    """A reader is told why; a script reads it from the document (`fits`, `why_not`)."""
+    from accelmodel.reports.terminal import why_not
+
+    if not point.fits:
+        raise DoesNotFitError(why_not(point.to_dict(), replica))
 
 
 def _show(point: Point, replica: Replica, terms: Money, *, as_json: bool) -> None:
@@ -81,6 +93,7 @@ def _identity(replica: Replica) -> dict[str, Any]:
         "accelerator": replica.accelerator.name,
         "accelerators": replica.accelerators,
         "engine": replica.engine,
+        "mode": replica.serving.mode,
         "tensor_parallel": replica.parallelism.tensor,
         "expert_parallel": replica.parallelism.expert,
         "attention_data_parallel": replica.parallelism.attention_data,

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from accelmodel.cli.options import MONEY, SEARCHED_LOAD, SEARCHED_REPLICA, Catalog, Format, Quiet, given, takes
-from accelmodel.cli.output import choice, emit_json, open_catalog, results, tell_of_compilation
+from accelmodel.cli.output import choice, emit_json, open_catalog, results, tell, tell_of_compilation
 
 _SHOWN = (
     *("system", "accelerators", "tensor_parallel", "attention_data_parallel", "expert_parallel", "concurrency"),
@@ -33,6 +33,8 @@ def optimize(
 
     library = open_catalog(catalog)
     tell_of_compilation(quiet=quiet)
+    if options["ttft_s"] is None and options["tpot_s"] is None:
+        tell("no latency target (--ttft-s, --tpot-s): every replica runs the largest load that its memory holds", quiet=quiet)
     found = search(**given(options, SEARCHED_REPLICA), **given(options, SEARCHED_LOAD), **given(options, MONEY), top=top, by=by, catalog=library)
     if output_format == "json":
         import accelmodel

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
+from numbers import Real
 from typing import TYPE_CHECKING, Literal, get_args
 
 from accelmodel.catalog.calibrations import Calibration, Spread
@@ -106,7 +107,7 @@ class Serving:
     sequence_bucket: int | None = None
     prompt_bucket: int | None = None
     speculative_tokens: int = 0
-    acceptance_fraction: float = 0.0
+    acceptance_fraction: float | None = None
     power_cap_w: float | None = None
 
     def __post_init__(self) -> None:
@@ -114,16 +115,20 @@ class Serving:
             raise InputError(f"'{self.mode}' is no mode of serving", key="mode", value=self.mode, allowed=get_args(Mode))
         for key in ("chunk_tokens", "compiled_batch", "sequence_bucket", "prompt_bucket", "power_cap_w"):
             value = getattr(self, key)
-            if value is not None and not 0 < value < math.inf:
-                raise InputError("must be above 0", key=key, value=value)
-        if not 0 <= self.speculative_tokens <= 64:
-            raise InputError("must be from 0 to 64", key="speculative_tokens", value=self.speculative_tokens)
-        if not 0.0 <= self.acceptance_fraction <= 1.0:
+            if value is not None and not (isinstance(value, Real) and 0 < float(value) < math.inf):
+                raise InputError("must be a number above 0", key=key, value=value)
+        if self.speculative_tokens not in range(65):
+            raise InputError("must be a whole number from 0 to 64", key="speculative_tokens", value=self.speculative_tokens)
+        if self.acceptance_fraction is not None and not 0.0 <= self.acceptance_fraction <= 1.0:
             raise InputError("must be from 0 to 1", key="acceptance_fraction", value=self.acceptance_fraction)
+        if self.acceptance_fraction is not None and not self.speculative_tokens:
+            raise InputError("needs speculative_tokens: nothing is drafted", key="acceptance_fraction", value=self.acceptance_fraction)
 
     @property
     def tokens_per_step(self) -> float:
         """Expected tokens that a step yields per sequence."""
+        if self.acceptance_fraction is None:
+            return 1.0
         a, s = self.acceptance_fraction, self.speculative_tokens
         return s + 1.0 if a == 1.0 else (1.0 - a ** (s + 1)) / (1.0 - a)
 
@@ -191,9 +196,13 @@ class Replica:
             raise InputError(message, key="context_parallel", value=self.parallelism.context)
 
     def _check_draft(self) -> None:
+        if self.draft is not None and not self.serving.speculative_tokens:
+            raise InputError("needs speculative_tokens: it would draft none", key="draft_model", value=self.draft.name)
         if self.serving.speculative_tokens and self.draft is None and self.model.architecture.nextn is None:
             message = f"'{self.model.name}' has no multi-token prediction of its own: give a draft_model"
             raise InputError(message, key="speculative_tokens", value=self.serving.speculative_tokens)
+        if self.serving.speculative_tokens and self.serving.acceptance_fraction is None:
+            raise InputError("is missing: drafted tokens need the chance that each is accepted", key="acceptance_fraction")
 
     def _check_heads(self, model: Model) -> None:
         tp = self.parallelism.tensor

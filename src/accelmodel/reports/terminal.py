@@ -183,14 +183,15 @@ def _print_study(study: StudyResult, console: Console) -> None:
 
 
 def _print_reproduced(checks: Sequence[Mapping[str, Any]], console: Console) -> None:
-    """Computed beside published figures."""
+    """Computed beside the figures of a reference, published or derived."""
     if not checks:
         return
     console.print()
     columns = [
-        Column("against published figures", "", [in_words(str(check["quantity"])) for check in checks], numeric=False),
+        Column("against a reference", "", [in_words(str(check["quantity"])) for check in checks], numeric=False),
         Column("computed", "", [number(check["computed"]) for check in checks]),
-        Column("published", "", [number(check["published"]) for check in checks]),
+        Column("reference", "", [number(check["published"]) for check in checks]),
+        Column("kind", "", [str(check["kind"]) for check in checks], numeric=False),
         Column("source", "", [str(check["source"]) for check in checks], numeric=False),
     ]
     print_columns(columns, console)
@@ -243,8 +244,6 @@ def print_point(point: Point, replica: Replica, assumptions: Sequence[Assumption
         say(f"The model is an estimate: no architecture of '{replica.model.title}' is published.", console)
     if replica.is_extrapolated:
         say(f"The engine is extrapolated: nothing measured on {replica.accelerator.title} went into it.", console)
-    if values.get("fits") is False:
-        say(why_not(values, replica), console)
     names = [name for name in _POINT_ROWS if name in values] if "fits" in values else [name for name in values if not name.endswith((LOW, HIGH))]
     shown = [name for name in names if values[name] is not None]
     if shown:
@@ -284,8 +283,9 @@ def replica_in_words(replica: Replica) -> str:
     cut = {"tensor": parts.tensor, "pipeline": parts.pipeline, "expert": parts.expert, "attention data": parts.attention_data, "context": parts.context}
     shape = ", ".join(f"{way} parallel {ranks}" for way, ranks in cut.items() if ranks > 1 or way == "tensor")
     precision = f"weights {replica.weight_dtype('expert')}, KV {replica.kv_dtype}"
+    served = "" if replica.serving.mode == "continuous" else f", {replica.serving.mode}"
     hardware = f"{replica.accelerators} x {replica.accelerator.title} ({replica.system.name})"
-    return f"{replica.model.title} on {hardware}, {shape}, {precision}, {replica.engine}"
+    return f"{replica.model.title} on {hardware}, {shape}, {precision}, {replica.engine}{served}"
 
 
 def why_not(values: Mapping[str, Any], replica: Replica) -> str:
@@ -293,7 +293,8 @@ def why_not(values: Mapping[str, Any], replica: Replica) -> str:
     memory, ranks = replica.memory, replica.accelerators * replica.accelerator.ranks
     reserve_bytes = memory.usable_bytes - memory.weight_bytes - memory.pool_bytes
     weights, usable, reserve = (text(each * ranks, "byte") for each in (memory.weight_bytes, memory.usable_bytes, reserve_bytes))
-    held = f"{replica.accelerators} accelerators hold {usable} less {reserve} for activations and the runtime"
+    several = replica.accelerators > 1
+    held = f"{replica.accelerators} accelerator{'s hold' if several else ' holds'} {usable} less {reserve} for activations and the runtime"
     if memory.pool_bytes <= 0:
         return f"It does not fit: weights {weights}; {held}."
     if values.get("concurrency") is None:

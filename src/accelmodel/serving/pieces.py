@@ -13,7 +13,7 @@ import numpy as np
 from accelmodel.core.fold import Constants
 from accelmodel.core.jit import jit
 from accelmodel.core.kernels import BLOCK, Array
-from accelmodel.serving.steady_state import PLACE, ROWS, _admit, _apply_shapes, _decode_step, _prefill
+from accelmodel.serving.steady_state import PLACE, ROWS, admit, apply_shapes, decode_step, prefill
 
 _INPUTS = tuple(PLACE[name] for name in ("input_tokens", "output_tokens", "concurrency", "prefix_hit_fraction"))
 _PIECES = tuple(PLACE[name] for name in ("batch", "step", "lone", "marginal", "fits", "kv_capacity_tokens"))
@@ -45,10 +45,10 @@ def _pieces(constants: Constants, inputs: Array, out: Array) -> None:
         for row in range(4):
             for i in range(n):
                 f[_INPUTS[row] + i] = inputs[row, start + i]
-        _admit(c, f, n)
-        _apply_shapes(c, f, n)
-        _decode_step(c, f, bits[:n], n)
-        _prefill(c, f, bits[:n], n)
+        admit(c, f, n)
+        apply_shapes(c, f, n)
+        decode_step(c, f, bits[:n], n)
+        prefill(c, f, bits[:n], n)
         for row in range(6):
             for i in range(n):
                 out[row, start + i] = f[_PIECES[row] + i]

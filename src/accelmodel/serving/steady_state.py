@@ -89,7 +89,7 @@ _KV, _MEMORY, _COMPUTE, _NETWORK, _DISTINCT, _WEIGHTS, _A, _B = (PLACE[name] for
 
 
 @jit
-def _admit(c: Any, f: Array, n: int) -> None:
+def admit(c: Any, f: Array, n: int) -> None:
     """Requests that run: at most the clients, what the pool holds of requests at their mean length (times the admission factor), and the compiled batch."""
     state, per_token = c["stored_state_bytes"], c["stored_token_bytes"]
     for i in range(n):
@@ -117,7 +117,7 @@ def _admit(c: Any, f: Array, n: int) -> None:
 
 
 @jit
-def _apply_shapes(c: Any, f: Array, n: int) -> None:
+def apply_shapes(c: Any, f: Array, n: int) -> None:
     """Micro-batch, context and prompt as they execute: compiled shapes in full; an attention group holds at least one sequence."""
     per_stage, groups = 1.0 / c["stages"], c["attention_data"]
     compiled, bucket, prompt = c["compiled_batch"], c["sequence_bucket"], c["prompt_bucket"]
@@ -132,7 +132,7 @@ def _apply_shapes(c: Any, f: Array, n: int) -> None:
 
 
 @jit
-def _decode_step(c: Any, f: Array, bits: Integers, n: int) -> None:
+def decode_step(c: Any, f: Array, bits: Integers, n: int) -> None:
     """Seconds of one decode step of a micro-batch through all stages, and its parts by what they wait for."""
     micro, grouped, step, tokens, distinct = (
         f[_MICRO : _MICRO + n],
@@ -189,7 +189,7 @@ def _decode_step(c: Any, f: Array, bits: Integers, n: int) -> None:
 
 
 @jit
-def _prefill(c: Any, f: Array, bits: Integers, n: int) -> None:
+def prefill(c: Any, f: Array, bits: Integers, n: int) -> None:
     """Seconds of one prompt alone, of one prompt in full chunks, and of the part of that which attends to cached tokens."""
     lone, tokens, distinct = f[_LONE : _LONE + n], f[_TOKENS : _TOKENS + n], f[_DISTINCT : _DISTINCT + n]
     fresh, cached, pairs, none = f[_FRESH : _FRESH + n], f[_CACHED : _CACHED + n], f[_B : _B + n], f[_A : _A + n]
@@ -329,10 +329,10 @@ def closed_loop_block(c: Any, f: Array, bits: Integers, n: int, with_power: int,
 
     Power and energy, and what binds, are left out (their rows untouched) where nobody wants them.
     """
-    _admit(c, f, n)
-    _apply_shapes(c, f, n)
-    _decode_step(c, f, bits[:n], n)
-    _prefill(c, f, bits[:n], n)
+    admit(c, f, n)
+    apply_shapes(c, f, n)
+    decode_step(c, f, bits[:n], n)
+    prefill(c, f, bits[:n], n)
     _prompt_bytes(c, f, n)
     _serve(c, f, n)
     if with_binding == 1:

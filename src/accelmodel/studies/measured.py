@@ -18,6 +18,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
+from accelmodel.catalog.calibrations import Calibration
 from accelmodel.catalog.hardware import Accelerator, System
 from accelmodel.catalog.library import Library
 from accelmodel.catalog.models import Model, Moe
@@ -120,11 +121,11 @@ def _read_file(path: Path) -> pd.DataFrame:
         raise InputError(f"cannot be read as {'CSV' if path.suffix.casefold() == '.csv' else 'Parquet'}: {' '.join(str(error).split())}", file=path) from None
 
 
-def measurements(path: str | Path | pd.DataFrame, catalog: Library | None = None, readings: str = READINGS) -> Measurements:
-    """Every row of a file as a run, or with the reason why it is none."""
+def measurements(path: str | Path | pd.DataFrame, catalog: Library | None = None, readings: str = READINGS, *, from_priors: bool = False) -> Measurements:
+    """Every row of a file as a run, or with the reason why it is none; `from_priors` under the calibrations that fits start from."""
     library = catalog or Library()
     rows = read(path)
-    reader = _Reader(library, library.readings(readings))
+    reader = _Reader(library, library.readings(readings), from_priors)
     runs: list[Run] = []
     known: dict[tuple[Any, ...], int | str] = {}
     run_of, reasons, doubtful = [], [], []
@@ -161,6 +162,7 @@ class _Reader:
 
     library: Library
     rules: Readings
+    from_priors: bool = False
     replicas: dict[tuple[Any, ...], Replica] = field(default_factory=dict)
     assumed: list[str] = field(default_factory=list)
 
@@ -178,7 +180,7 @@ class _Reader:
         self.assumed = []
         self.check(row)
         model, accelerator = self.model(row), self.accelerator(row)
-        calibration = self.library.calibration_of(accelerator)
+        calibration = self.calibration(accelerator)
         texts = {name: _text(value) for name, value in row.items()}
         said = self.said(texts, "engine")
         engine = said if said in calibration.engines else _engine(texts.get("engine", ""), calibration.engines, calibration.default_engine)
@@ -216,6 +218,11 @@ class _Reader:
             return self.library.accelerator(str(row["accelerator"]))
         except InputError:
             raise Skipped("unknown accelerator") from None
+
+    def calibration(self, accelerator: Accelerator) -> Calibration:
+        """The calibration of an accelerator, or what it was fitted from."""
+        found = self.library.calibration_of(accelerator)
+        return self.library.calibration(found.prior) if self.from_priors and found.prior else found
 
     def said(self, texts: Mapping[str, str], name: str) -> Any:
         """What the first reading that holds says about a matter."""
@@ -432,7 +439,7 @@ class _Build:
             parallelism=parallelism,
             precision=self.precision,
             engine=self.engine,
-            calibration=self.reader.library.calibration_of(self.accelerator),
+            calibration=self.reader.calibration(self.accelerator),
             serving=self.serving(),
         )
 
@@ -455,7 +462,7 @@ class _Build:
         drafted = self.reader.said(self.texts, "speculative_tokens")
         if not drafted or self.model.architecture.nextn is None:
             return Serving()
-        accepted = self.reader.said(self.texts, "acceptance_fraction") or 0.0
+        accepted = float(self.reader.said(self.texts, "acceptance_fraction") or 0.0)
         self.reader.assumed.append(f"{drafted} tokens drafted per step, {accepted:g} of them accepted ({self.row.get('source')})")
         return Serving(speculative_tokens=drafted, acceptance_fraction=accepted)
 

@@ -59,6 +59,12 @@ def cuts(of: Library, model: Model, system: str, **options: Any) -> Iterator[Rep
                     raise  # an option that is wrong for every cut; others are cuts that heads, experts or layers do not allow
 
 
+def _check_single(**numbers: Any) -> None:
+    for key, value in numbers.items():
+        if value is not None and np.ndim(value):
+            raise InputError("must be one number: a search is at one load", key=key, value=value)
+
+
 def optimize(
     *,
     model: str | Model,
@@ -94,6 +100,7 @@ def optimize(
         raise InputError("must be at least 1", key="top", value=top)
     if by not in RANKINGS:
         raise InputError(f"'{by}' ranks nothing", key="by", value=by, allowed=RANKINGS)
+    _check_single(input_tokens=input_tokens, output_tokens=output_tokens, ttft_s=ttft_s, tpot_s=tpot_s, prefix_hit_fraction=prefix_hit_fraction)
     lib = catalog or library()
     the_model = lib.model(model) if isinstance(model, str) else model
     found = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
 
 Array = npt.NDArray[np.float64]
 
-_THREADS = 2  # the fastest on two cores; more cores gain little, as writing the columns is the limit
+# A thread a core, up to where writing the columns is the limit.
+_THREADS = min(os.cpu_count() or 1, 8)
 _BOUNDED_FROM = {
     "time_to_first_token_s": "time_to_first_token",
     "time_per_output_token_s": "time_per_output_token",
@@ -57,7 +59,7 @@ def replica(
     sequence_bucket: int | None = None,
     prompt_bucket: int | None = None,
     speculative_tokens: int = 0,
-    acceptance_fraction: float = 0.0,
+    acceptance_fraction: float | None = None,
     draft_model: str | Model | None = None,
     power_cap_w: float | None = None,
     catalog: Library | None = None,
@@ -156,6 +158,8 @@ def evaluate(
     the hit fraction is then what the spare KV pool serves at this load, in place of `prefix_hit_fraction`. Raises InputError for a load that is not
     positive and finite, and for unknown names.
     """
+    if not isinstance(replica, Replica):
+        raise InputError("must be a replica: accelmodel.replica(model=..., system=...)", key="replica", value=replica)
     wanted = check_columns(columns)
     load = load_of(
         replica,

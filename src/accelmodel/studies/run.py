@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
+import functools
+import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +17,7 @@ from accelmodel.errors import InputError
 from accelmodel.studies.assumptions import Assumption, assumptions, sources
 from accelmodel.studies.money import Money, library, money
 from accelmodel.studies.points import Load, Point, columns_of, load_of, point_of, replica
-from accelmodel.studies.scenario import LOAD_KEYS, MONEY_KEYS, REPLICA_KEYS, TARGET_KEYS, Scenario, load
+from accelmodel.studies.scenario import LOAD_KEYS, MONEY_KEYS, REPLICA_KEYS, TARGET_KEYS, Scenario, blamed, load
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,7 +39,7 @@ class StudyResult:
 
 @dataclass
 class Run:
-    """A scenario that ran: its studies, what they rest on, and where the inputs lie."""
+    """A scenario that ran: its studies, what they rest on, and its input files as they were read (by their place in a catalogue's folder)."""
 
     scenario: str
     title: str
@@ -47,6 +48,7 @@ class Run:
     seed: int
     catalog: Library
     inputs: dict[str, Any]
+    files: dict[str, bytes] = field(default_factory=dict)
     studies: dict[str, StudyResult] = field(default_factory=dict)
     assumptions: list[Assumption] = field(default_factory=list)
     sources: list[str] = field(default_factory=list)
@@ -84,19 +86,23 @@ class Run:
             "catalog_sha256": self.catalog.sha256,
             "seed": self.seed,
             "inputs": self.inputs,
+            "files": {name: hashlib.sha256(content).hexdigest() for name, content in self.files.items()},
             "studies": studies,
             "assumptions": [vars(assumption) for assumption in self.assumptions],
             "sources": {key: self.catalog.sources[key].model_dump(exclude_none=True) for key in self.sources},
         }
 
     def save(self, folder: Path | str) -> list[Path]:
-        """Write `run.json`, one Parquet file per study and the scenario as it was read into a folder; each file appears whole or not at all."""
+        """Write `run.json`, one Parquet file per study and, under `inputs`, the files that the run read into a folder, each whole or not at all.
+
+        `accelmodel run inputs/SCENARIO.toml --catalog inputs` runs them again; what `set` overrode is in run.json.
+        """
         from accelmodel.results.store import check_folder, write, write_json, write_parquet
 
         target = Path(folder)
         check_folder(target)
         written = [write_parquet(target / f"{name}.parquet", self._labelled(study)) for name, study in self.studies.items()]
-        written.append(write(target / "inputs" / self.path.name, lambda temporary: shutil.copyfile(self.path, temporary)))
+        written += [write(target / "inputs" / name, functools.partial(Path.write_bytes, data=content)) for name, content in self.files.items()]
         written.append(write_json(target / "run.json", self.document()))
         return written
 
@@ -214,7 +220,10 @@ def run(
         "price-shock": price_shock.study,
         "day": day.study,
     }
+    if set is not None and not isinstance(set, Mapping):
+        raise InputError("must be a mapping of dotted keys to values", key="set", value=set)
     lib = catalog or library()
+    lib.used.clear()
     path, parsed = load(scenario, lib, set)
     chosen = list(parsed.studies) if studies is None else list(studies)
     for name in chosen:
@@ -229,7 +238,8 @@ def run(
         try:
             result.studies[name] = kinds[study.kind](context, study)
         except InputError as error:
-            raise _located(error, path, name) from None
+            raise blamed(_located(error, path, name), set) from None
+    result.files = lib.snapshot(path)
     result.assumptions = sorted(context.assumptions.values(), key=lambda assumption: assumption.rank)
     result.sources = sorted(context.sources & lib.sources.keys())
     return result

@@ -200,9 +200,20 @@ def load(name: str | Path, catalog: Library, overrides: Mapping[str, Any] | None
     data = read_toml(path)
     for key, value in (overrides or {}).items():
         _set(data, key, value)
-    if isinstance(data.get("axes"), dict):
-        data["axes"] = {key: _axis(path, key, value) for key, value in data["axes"].items()}
-    return path, parse(Scenario, data, path)
+    try:
+        if isinstance(data.get("axes"), dict):
+            data["axes"] = {key: _axis(path, key, value) for key, value in data["axes"].items()}
+        return path, parse(Scenario, data, path)
+    except InputError as error:
+        raise blamed(error, overrides) from None
+
+
+def blamed(error: InputError, overrides: Mapping[str, Any] | None) -> InputError:
+    """The same error with the override that brought the value in, if one did, in place of the scenario's file."""
+    for key, value in (overrides or {}).items():
+        if error.key is not None and (key == error.key or (key.endswith(f".{error.key}") and value == error.value)):
+            return InputError(error.message, key=f"--set {key}", value=error.value, allowed=error.allowed, nearest=error.nearest)
+    return error
 
 
 def _axis(path: Path, key: str, values: Any) -> tuple[Any, ...] | Range:
@@ -250,7 +261,7 @@ def _set(data: dict[str, Any], key: str, value: Any) -> None:
 
 
 _TEMPLATE = """# A scenario of accelmodel: run it with `accelmodel run {file}`.
-# Every key may be overridden from the command line: --set base.concurrency=64
+# Every key may be overridden from the command line: --set base.occupancy=0.5 --set axes.concurrency=[64]
 title = "{name}"
 description = "What one sentence says about the question."
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from accelmodel.catalog.calibrations import Measure
+from accelmodel.catalog.calibrations import Calibration, Measure
 from accelmodel.catalog.library import Library
 from accelmodel.core.fold import Constants
 from accelmodel.core.kernels import Array
@@ -223,8 +223,8 @@ def validate(measured: str | Path | pd.DataFrame, *, catalog: Library | None = N
     return report(found, quantities(found.runs))
 
 
-def report(found: Measurements, values: Mapping[str, Array]) -> Report:
-    """Measurements beside the quantities of their runs."""
+def report(found: Measurements, values: Mapping[str, Array], calibrations: Mapping[str, Calibration] | None = None) -> Report:
+    """Measurements beside the quantities of their runs; `calibrations` bound predictions in place of those of the runs, by the name of these."""
     rows = found.rows.copy()
     predicted, low, high = (np.full(len(rows), math.nan) for _ in range(3))
     reasons: list[str | None] = list(found.reasons)
@@ -237,7 +237,8 @@ def report(found: Measurements, values: Mapping[str, Array]) -> Report:
             reasons[number] = _why_none(found.runs[run], METRICS[metric], values, run)
             continue
         predicted[number] = value
-        low[number], high[number] = interval(found.runs[run], METRICS[metric], value)
+        own = found.runs[run].replica.calibration
+        low[number], high[number] = interval(found.runs[run], METRICS[metric], value, (calibrations or {}).get(own.name, own))
     rows["predicted"], rows["predicted_low90"], rows["predicted_high90"] = predicted, low, high
     rows["skipped_reason"] = pd.Series(reasons, index=rows.index, dtype="object")
     known = [found.runs[run] if run >= 0 else None for run in found.run_of]
@@ -256,11 +257,11 @@ def _why_none(run: Run, quantity: str, values: Mapping[str, Array], number: int)
     return f"{quantity} is not modelled under a load of kind '{run.load}'"
 
 
-def interval(run: Run, quantity: str, value: float) -> tuple[float, float]:
+def interval(run: Run, quantity: str, value: float, calibration: Calibration) -> tuple[float, float]:
     """The central 90 % of a predicted quantity; NaN where the calibration has no spread."""
     replica = run.replica
     measure = MEASURE_OF.get(quantity, "throughput")
-    factor = replica.calibration.load_spread(load_class(run), measure, replica.accelerator.generation, replica.has_experts)
+    factor = calibration.load_spread(load_class(run), measure, replica.accelerator.generation, replica.has_experts)
     return (math.nan, math.nan) if factor is None else (value / factor, value * factor)
 
 
