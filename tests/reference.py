@@ -690,7 +690,7 @@ class Reference:
         """Seconds of one decode step of a micro-batch, on the mean stage times the stages; `step` is the whole, the others what it is spent on."""
         p = self.parameters
         parts = dict.fromkeys(("step", "memory", "compute", "network"), 0.0)
-        overhead_s = p["step_overhead"] + p["sequence_overhead"] * micro
+        overhead_s = p["step_overhead"] + p["sequence_overhead"] * max(micro, self.dp) / self.dp
         for row in self.rows:
             times, tokens = row["layers"] * row.get("repeats", 1), row.get("step_tokens", 1)
             if "weight_bytes" in row:

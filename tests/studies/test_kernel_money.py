@@ -214,13 +214,14 @@ def test_a_plan_makes_only_what_is_needed():
     def needs(terms: Any, *names: str) -> list[int]:
         return plan(one, terms, names).wanted.needs.tolist()  # type: ignore[no-any-return]
 
-    # Power, binding, money, its split, its sale; an owner's cost rests on the draw, a tenant's does not.
-    assert needs(owned, "time_to_first_token_s", "fits") == [0, 0, 0, 0, 0]
-    assert needs(owned, "binding", "energy_j_per_output_token") == [1, 1, 0, 0, 0]
-    assert needs(owned, "cost_usd_per_mtok") == [1, 0, 1, 0, 0]
-    assert needs(rented, "cost_usd_per_mtok") == [0, 0, 1, 0, 0]
-    assert needs(rented, "cost_usd_per_mtok_output_high90") == [0, 0, 1, 1, 0]
-    assert needs(money(one, offer=("on-demand", "bedrock")), "margin_fraction_low90") == [0, 0, 1, 0, 1]
+    # Power, binding, money, its split, its sale, speed per user; an owner's cost rests on the draw, a tenant's does not.
+    assert needs(owned, "time_to_first_token_s", "fits") == [0, 0, 0, 0, 0, 0]
+    assert needs(owned, "binding", "energy_j_per_output_token") == [1, 1, 0, 0, 0, 0]
+    assert needs(owned, "cost_usd_per_mtok") == [1, 0, 1, 0, 0, 0]
+    assert needs(rented, "cost_usd_per_mtok") == [0, 0, 1, 0, 0, 0]
+    assert needs(rented, "cost_usd_per_mtok_output_high90") == [0, 0, 1, 1, 0, 0]
+    assert needs(rented, "output_tokens_per_s_per_user") == [0, 0, 0, 0, 0, 1]
+    assert needs(money(one, offer=("on-demand", "bedrock")), "margin_fraction_low90") == [0, 0, 1, 0, 1, 0]
 
 
 @pytest.mark.parametrize(

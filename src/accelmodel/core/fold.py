@@ -282,7 +282,7 @@ def _fold_engine(c: Any, replica: Replica, table: Table) -> None:
     parameters, serving = replica.parameters, replica.serving
     layer_overhead_s = float((table["layers"] * table["repeats"] * table["overhead_s"]).sum())
     c["overhead_s"] = layer_overhead_s + parameters["step_overhead"]
-    c["sequence_s"] = parameters["sequence_overhead"]
+    c["sequence_s"] = parameters["sequence_overhead"] / replica.parallelism.attention_data  # every attention group schedules its own sequences
     passed = float(table["layers"][np.char.endswith(table["kind"], "overhead")].sum())
     c["pass_overhead_s"] = passed * parameters["prefill_layer_overhead"] + float((table["layers"] * table["overhead_s"]).sum())
     c["pass_overhead_s"] += parameters["step_overhead"]

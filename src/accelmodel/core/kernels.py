@@ -160,6 +160,10 @@ def broadcast(values: Array, shape: Integers, strides: Integers, start: int, n: 
     """`n` elements from `start` on of an array broadcast to `shape` in C order; strides are in elements, 0 along broadcast axes."""
     last = shape[shape.shape[0] - 1]
     step = strides[strides.shape[0] - 1]
+    if values.shape[0] == 1:
+        for i in range(n):
+            out[i] = values[0]
+        return
     filled = 0
     while filled < n:
         position = start + filled
@@ -173,6 +177,9 @@ def broadcast(values: Array, shape: Integers, strides: Integers, start: int, n: 
             value = values[offset]
             for i in range(run):
                 out[filled + i] = value
+        elif step == 1:
+            for i in range(run):
+                out[filled + i] = values[offset + column + i]
         else:
             for i in range(run):
                 out[filled + i] = values[offset + (column + i) * step]

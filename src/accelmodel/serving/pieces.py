@@ -13,7 +13,7 @@ import numpy as np
 from accelmodel.core.fold import Constants
 from accelmodel.core.jit import jit
 from accelmodel.core.kernels import BLOCK, Array
-from accelmodel.serving.steady_state import PLACE, ROWS, admit, apply_shapes, decode_step, prefill
+from accelmodel.serving.steady_state import PLACE, ROWS, STRIDE, admit, apply_shapes, decode_step, prefill
 
 _INPUTS = tuple(PLACE[name] for name in ("input_tokens", "output_tokens", "concurrency", "prefix_hit_fraction"))
 _PIECES = tuple(PLACE[name] for name in ("batch", "step", "lone", "marginal", "fits", "kv_capacity_tokens"))
@@ -39,7 +39,7 @@ class Pieces:
 @jit
 def _pieces(constants: Constants, inputs: Array, out: Array) -> None:
     c: Any = constants[0]
-    f, bits = np.zeros(ROWS * BLOCK), np.empty(BLOCK, np.int64)
+    f, bits = np.zeros(ROWS * STRIDE), np.empty(BLOCK, np.int64)
     for start in range(0, inputs.shape[1], BLOCK):
         n = min(BLOCK, inputs.shape[1] - start)
         for row in range(4):

@@ -72,14 +72,15 @@ BINDINGS = ("compute", "memory", "network", "overhead", "capacity")
 _LARGEST_WAIT = 0.9  # share of the others' prefill time that can be waited for before admission; the rest must stall decode
 _THREADS_PAY_FROM = 50_000  # points; below, starting threads costs more than they save
 
-# A block lies in one flat buffer, row after row of BLOCK numbers, so that the compiler sees that rows do not overlap; a name is its row's first place.
+# A block lies in one flat buffer, row after row, STRIDE apart, so that the compiler sees that rows do not overlap; a name is its row's first place.
 _NAMES = (
     *INPUTS,
     *OUTPUTS,
     *("context", "fresh", "cached", "running", "batch", "micro", "grouped", "tokens", "step", "lone", "marginal", "cached_s"),
     *("kv", "memory", "compute", "network", "distinct", "weights", "a", "b"),
 )
-PLACE = {name: row * BLOCK for row, name in enumerate(_NAMES)}
+STRIDE = BLOCK + 8  # a cache line more than a row: rows that lie a power of two apart crowd into the same sets of the first-level cache
+PLACE = {name: row * STRIDE for row, name in enumerate(_NAMES)}
 ROWS = len(_NAMES)
 
 _ISL, _OSL, _CLIENTS, _HIT = (PLACE[name] for name in INPUTS)
@@ -153,7 +154,7 @@ def decode_step(c: Any, f: Array, bits: Integers, n: int) -> None:
     for i in range(n):
         kv = f[_GROUPED + i] * (state + f[_KV + i])
         f[_NETWORK + i] = f[_MICRO + i] * per_link
-        f[_STEP + i] = overhead + kv + f[_MICRO + i] * (per_sequence + per_link)
+        f[_STEP + i] = overhead + kv + f[_GROUPED + i] * per_sequence + f[_MICRO + i] * per_link
         f[_MEMORY + i] = kv + memory_sum
         f[_COMPUTE + i] = f[_MICRO + i] * all_sum + f[_GROUPED + i] * group_sum + floor_sum
         f[_WEIGHTS + i] = weights
@@ -219,6 +220,23 @@ def prefill(c: Any, f: Array, bits: Integers, n: int) -> None:
 
 
 @jit
+def _prefill_once(c: Any, f: Array, bits: Integers, n: int) -> None:
+    """`prefill`, worked once where the whole block has one prompt, as most blocks of a grid have: the same numbers, to the last bit."""
+    tokens, hit, others = f[_ISL], f[_HIT], 0
+    for i in range(n):
+        others += 1 if f[_ISL + i] != tokens or f[_HIT + i] != hit else 0
+    if others > 0:
+        prefill(c, f, bits, n)
+        return
+    prefill(c, f, bits[:1], 1)
+    lone, marginal, cached_s = f[_LONE], f[_MARGINAL], f[_CACHED_S]
+    for i in range(n):
+        f[_LONE + i] = lone
+        f[_MARGINAL + i] = marginal
+        f[_CACHED_S + i] = cached_s
+
+
+@jit
 def _prompt_bytes(c: Any, f: Array, n: int) -> None:
     """Bytes of a prompt's KV cache on one rank, into the scratch row `a`, where it is sent from pool to pool."""
     if c["disaggregated"] == 1.0:
@@ -252,7 +270,7 @@ def _serve(c: Any, f: Array, n: int) -> None:
         service = first + decoded * tpot
         carried = f[_RUNNING + i] / service
         pool = pool_share * carried * f[_MARGINAL + i]
-        requests = carried / (1.0 + pool)
+        requests = carried / (1.0 + pool) if apart == 1.0 else carried
         waiting = f[_CLIENTS + i] - f[_RUNNING + i]
         late = waiting / b * service
         f[_TTFT + i] = first + late - half_serial * others
@@ -301,7 +319,7 @@ def _name_bound(c: Any, f: Array, n: int) -> None:
     for i in range(n):
         steps = f[_OSL + i] * per_yield / max(f[_BATCH + i] * per_stage, 1.0)
         memory, compute, network = steps * f[_MEMORY + i], steps * f[_COMPUTE + i] + f[_MARGINAL + i] * stages, steps * f[_NETWORK + i]
-        overhead = steps * (fixed + f[_MICRO + i] * per_sequence)
+        overhead = steps * (fixed + f[_GROUPED + i] * per_sequence)
         largest = max(max(compute, memory), max(network, overhead))
         code = 0.0 if compute == largest else 1.0 if memory == largest else 2.0 if network == largest else 3.0
         f[_BINDING + i] = 4.0 if f[_WAITING + i] > 0.0 else code
@@ -317,7 +335,7 @@ def _blank_misfits(f: Array, n: int) -> None:
         return
     for i in range(n):
         if f[_FITS + i] == 0.0:
-            for row in range(_TTFT, _CACHED_SHARE + 1, BLOCK):
+            for row in range(_TTFT, _CACHED_SHARE + 1, STRIDE):
                 if row not in (_KV_CAPACITY, _FITS, _BINDING):
                     f[row + i] = math.nan
             f[_BINDING + i] = 4.0
@@ -325,14 +343,14 @@ def _blank_misfits(f: Array, n: int) -> None:
 
 @jit
 def closed_loop_block(c: Any, f: Array, bits: Integers, n: int, with_power: int, with_binding: int) -> None:
-    """All OUTPUTS of a block of n points whose INPUTS lie in the flat buffer `f` (ROWS x BLOCK numbers at least); `bits` (BLOCK,) is scratch.
+    """All OUTPUTS of a block of n points whose INPUTS lie in the flat buffer `f` (ROWS x STRIDE numbers at least); `bits` (BLOCK,) is scratch.
 
     Power and energy, and what binds, are left out (their rows untouched) where nobody wants them.
     """
     admit(c, f, n)
     apply_shapes(c, f, n)
     decode_step(c, f, bits[:n], n)
-    prefill(c, f, bits[:n], n)
+    _prefill_once(c, f, bits[:n], n)
     _prompt_bytes(c, f, n)
     _serve(c, f, n)
     if with_binding == 1:
@@ -352,7 +370,7 @@ def served_block(constants: Constants, capped: Constants, r: int, f: Array, spar
     if capped.shape[0] == 0:
         closed_loop_block(constants[r], f, bits, n, with_power, with_binding)
         return
-    for row in range(_ISL, _HIT + 1, BLOCK):
+    for row in range(_ISL, _HIT + 1, STRIDE):
         for i in range(n):
             spare[row + i] = f[row + i]
     closed_loop_block(constants[r], f, bits, n, 1, with_binding)
@@ -435,7 +453,7 @@ def _closed_loop(
     end: int,
 ) -> None:
     """`served_block` over the points from `begin` to `end`."""
-    f, spare, bits = np.empty(ROWS * BLOCK), np.empty(ROWS * BLOCK), np.empty(BLOCK, np.int64)
+    f, spare, bits = np.empty(ROWS * STRIDE), np.empty(ROWS * STRIDE), np.empty(BLOCK, np.int64)
     for start in range(begin, end, BLOCK):
         n = min(BLOCK, end - start)
         broadcast(input_tokens, shape, strides[0], start, n, f[_ISL : _ISL + n])
@@ -445,7 +463,7 @@ def _closed_loop(
         served_block(constants, capped, 0, f, spare, bits, n, 1, 1)
         for row in range(14):
             for i in range(n):
-                out[row, start + i] = f[_TTFT + row * BLOCK + i]
+                out[row, start + i] = f[_TTFT + row * STRIDE + i]
 
 
 def in_threads(work: Any, size: int, threads: int) -> None:

@@ -13,7 +13,7 @@ from accelmodel.core.fold import Constants
 from accelmodel.core.jit import jit
 from accelmodel.core.kernels import BLOCK, Array, Integers, broadcast
 from accelmodel.economics import kernels as money
-from accelmodel.serving.steady_state import INPUTS, OUTPUTS, ROWS, Grid, in_threads, served_block
+from accelmodel.serving.steady_state import INPUTS, OUTPUTS, ROWS, STRIDE, Grid, in_threads, served_block
 from accelmodel.serving.steady_state import PLACE as ENGINE_PLACE
 
 # What is made of a block's outputs, in rows behind those of the engine.
@@ -28,7 +28,7 @@ _MADE = (
     "margin_fraction",
 )
 _MONEY, _SPLIT, _SOLD = _MADE[1:], _MADE[2:5], _MADE[6:]
-PLACE = {**{name: ENGINE_PLACE[name] for name in (*INPUTS, *OUTPUTS)}, **{name: (ROWS + row) * BLOCK for row, name in enumerate(_MADE)}}
+PLACE = {**{name: ENGINE_PLACE[name] for name in (*INPUTS, *OUTPUTS)}, **{name: (ROWS + row) * STRIDE for row, name in enumerate(_MADE)}}
 
 _USER, _COST, _COST_INPUT, _COST_CACHED, _COST_OUTPUT, _COST_ALL, _REVENUE, _MARGIN = (PLACE[name] for name in _MADE)
 _INPUT_ROWS = tuple(PLACE[name] for name in INPUTS)
@@ -49,6 +49,8 @@ TERMS = np.dtype(
     ]
 )
 
+_LINE, _PAGE, _APART = 8, 64, 5  # numbers in a line of the cache; lines in a page; lines between equal places of neighbouring columns, modulo a page
+
 _cost_usd_per_mtok = jit(money.cost_usd_per_mtok)
 _revenue_usd_per_h = jit(money.revenue_usd_per_h)
 _margin_fraction = jit(money.margin_fraction)
@@ -56,7 +58,10 @@ _margin_fraction = jit(money.margin_fraction)
 
 @dataclass(frozen=True)
 class Wanted:
-    """Columns to write: each is offset + scale x a row of the block, given by its place. `needs` says what may not be left out: power, binding, money."""
+    """Columns to write: each is offset + scale x a row of the block, given by its place.
+
+    `needs` says what may not be left out: power, binding, cost, its split, margin, speed per user.
+    """
 
     names: tuple[str, ...]
     places: Integers
@@ -75,7 +80,7 @@ def wanted(columns: Mapping[str, tuple[str, float, float]], cost_needs_power: bo
         np.array([PLACE[row] for row, _, _ in columns.values()], dtype=np.int64),
         np.array([scale for _, _, scale in columns.values()]),
         np.array([offset for _, offset, _ in columns.values()]),
-        np.array([needs_power, "binding" in rows, needs_money, not rows.isdisjoint(_SPLIT), not rows.isdisjoint(_SOLD)], dtype=np.int64),
+        np.array([needs_power, "binding" in rows, needs_money, not rows.isdisjoint(_SPLIT), not rows.isdisjoint(_SOLD), _MADE[0] in rows], dtype=np.int64),
     )
 
 
@@ -140,7 +145,7 @@ def _run(
 ) -> None:
     """The wanted columns of the points from `begin` to `end` into `out` (columns, n); counts points that do not fit."""
     t = terms[0]
-    f, spare, bits = np.empty((ROWS + len(_MADE)) * BLOCK), np.empty(ROWS * BLOCK), np.empty(BLOCK, np.int64)
+    f, spare, bits = np.empty((ROWS + len(_MADE)) * STRIDE), np.empty(ROWS * STRIDE), np.empty(BLOCK, np.int64)
     missing = 0
     for start in range(begin, end, BLOCK):
         n = min(BLOCK, end - start)
@@ -155,8 +160,10 @@ def _run(
             _add_split(t["occupancy"], f, n)
         if needs[4] == 1:
             _add_margin(t, f, n)
+        if needs[5] == 1:
+            for i in range(n):
+                f[_USER + i] = 1.0 / f[_TPOT + i]
         for i in range(n):
-            f[_USER + i] = 1.0 / f[_TPOT + i]
             missing += 1 if f[_FITS + i] == 0.0 else 0
         for k in range(places.shape[0]):
             place, a, b = places[k], offset[k], scale[k]
@@ -168,7 +175,7 @@ def _run(
 def run(constants: Constants, capped: Constants, terms: Constants, grid: Grid, columns: Wanted, threads: int) -> tuple[Array, int]:
     """Wanted columns of a grid, shape (columns, grid.size), and how many points do not fit."""
     size = grid.size
-    out, counts = np.empty((len(columns.names), size)), []
+    out, counts = np.empty((len(columns.names), _spread_apart(size))), []
 
     def work(begin: int, end: int) -> None:
         misfits = np.zeros(1, dtype=np.int64)
@@ -177,4 +184,10 @@ def run(constants: Constants, capped: Constants, terms: Constants, grid: Grid, c
         counts.append(int(misfits[0]))
 
     in_threads(work, size, threads)
-    return out, sum(counts)
+    return out[:, :size], sum(counts)
+
+
+def _spread_apart(size: int) -> int:
+    """Length of a long column, padded by less than a page, so that equal places of no two of 64 columns fall on the same lines of a cache."""
+    lines = -(-size // _LINE)
+    return size if size < _PAGE * _LINE else (lines + (_APART - lines) % _PAGE) * _LINE

@@ -245,7 +245,7 @@ def report(found: Measurements, values: Mapping[str, Array], calibrations: Mappi
     rows["accelerator_name"] = [run.replica.accelerator.name if run else None for run in known]
     rows["model_name"] = [run.replica.model.name if run else None for run in known]
     rows["engine_name"] = [run.replica.engine if run else None for run in known]
-    rows["load"] = [run.load if run else None for run in known]
+    rows["load"] = [load_class(run) if run else None for run in known]
     rows["run"] = list(found.run_of)
     return Report(rows, tuple(found.assumptions))
 
