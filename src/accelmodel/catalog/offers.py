@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import re
+from abc import abstractmethod
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_args
 
@@ -51,9 +52,9 @@ class _Offer(Strict):
     note: str | None = None
 
     @property
+    @abstractmethod
     def id(self) -> str:
         """The offer's name; with `@date` it is unique in the catalogue."""
-        raise NotImplementedError
 
 
 class HourOffer(_Offer):
