@@ -40,10 +40,9 @@ def _lines(result: Calibrated) -> Iterator[str]:
     yield ""
     yield "Written by `accelmodel calibrate MEASURED --output DIR --report FILE`. Every prediction below is made by a fit that did not see the row's group (a"
     yield "model on an accelerator): groups are left out whole, an eighth at a time. Errors are |predicted / measured - 1|; bias is the median signed error."
-    yield "\nNot wholly blind: the priors' centres come from an earlier study of the same measurements, and so do the shares of power, which are not fitted"
-    yield "anew; which terms the model has was decided while looking at them. Other data will be a little worse. With priors twice as wide, left-out errors"
-    yield "change by less than half a point on GPUs. Intervals are the residuals of left-out groups by kind of load, so that over all such rows they cover"
-    yield "nine tenths by construction; what they cover of a group that played no part in them stands below."
+    yield "\nNot blind where a calibration's priors, or the model's terms, were chosen while looking at the same measurements, as the shipped ones were: other"
+    yield "data will be worse. Intervals are the residuals of left-out groups by kind of load, so that over all such rows they cover nine tenths by"
+    yield "construction; what they cover of a group that played no part in them stands below."
     for calibration in result.calibrations:
         yield from _fit(calibration)
     yield from _table("By what is measured, and how it is loaded", rows, ["quantity", "load"])
@@ -51,7 +50,6 @@ def _lines(result: Calibrated) -> Iterator[str]:
         yield from _table(title, rows, ["quantity", column])
     yield from _coverage(rows)
     yield from _worst(rows)
-    yield from _peers()
     yield from _skipped(report)
     yield from _extrapolated(result.calibrations)
 
@@ -117,12 +115,6 @@ def _cause(row: dict[Any, Any]) -> str:
     return "settings that the source does not print (drafted tokens, captured graphs, limits of the batch)"
 
 
-def _peers() -> Iterator[str]:
-    yield "\n## Beside others\n"
-    yield "On comparable rows the best public tool (180 MB of kernel tables, NVIDIA systems only, 18 % of rows unanswered) errs by 19 % median and 23 % mean in"
-    yield "time per output token and by 36 and 38 % in time to first token; closed-form tools by 25 to 48 % in time per output token."
-
-
 def _skipped(report: Report) -> Iterator[str]:
     yield "\n## Left out, and assumed\n"
     summary = report.summary()
@@ -139,4 +131,3 @@ def _extrapolated(calibrations: Iterable[Calibration]) -> Iterator[str]:
         if calibration.extrapolated:
             yield f"`{calibration.name}` carries its parameters over to {', '.join(calibration.extrapolated)}, where nothing was measured: wider intervals, and"
             yield "every result says `extrapolated`."
-    yield "TPUs have no fit: parameters are those of GPUs, and every result says so."
