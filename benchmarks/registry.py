@@ -12,7 +12,8 @@ Phase = Literal["arrays", "growth", "scalar", "build", "targets", "optimize"]
 
 DENSE = {"model": "llama-3.1-70b", "system": "p5.48xlarge", "accelerators": 8, "tensor_parallel": 8, "weights": "fp8", "kv": "fp8", "engine": "vllm"}
 EXPERTS = DENSE | {"model": "deepseek-v3", "system": "p6-b200.48xlarge"}
-SYSTEMS = ("p5.48xlarge", "p5en.48xlarge", "p6-b200.48xlarge", "trn2.48xlarge", "trn2-ultraserver", "u-p6e-gb200x72", "tpu-v7-64")
+SYSTEMS = ("p5.48xlarge", "p5en.48xlarge", "p6-b200.48xlarge", "trn2.48xlarge", "trn2-ultraserver", "u-p6e-gb200x72", "tpu-v7-64", "mi355x-8")
+SEARCHED = {"model": "deepseek-v3", "system": SYSTEMS, "kv": ["bf16", "fp8"], "chunk_tokens": [2048, 8192, 16384], "pipeline_parallel": [1, 2, 4]}
 FOUR = ("time_to_first_token_s", "time_per_output_token_s", "output_tokens_per_s", "cost_usd_per_mtok")
 
 
@@ -40,7 +41,7 @@ CASES = (
     Case("a replica of DeepSeek-V3 on 8 B200", "build", EXPERTS),
     Case("10,000 searches, Llama 3.1 70B on 8 H100", "targets", DENSE, 10_000, ("concurrency",)),
     Case("10,000 searches, DeepSeek-V3 on 8 B200", "targets", EXPERTS, 10_000, ("concurrency",)),
-    Case("every cut of DeepSeek-V3 on seven systems", "optimize", {"model": "deepseek-v3", "system": SYSTEMS}),
+    Case("every cut of DeepSeek-V3 on eight systems", "optimize", SEARCHED),
 )
 SLICE = 4_000_000  # points of one call where a grid is longer than that: a multiple of 10^4, and 128 MB of four columns
 

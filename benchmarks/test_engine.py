@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import subprocess
 import sys
@@ -15,7 +16,7 @@ import pytest
 
 import accelmodel as am
 from accelmodel.studies.money import library
-from accelmodel.studies.optimize import cuts
+from accelmodel.studies.optimize import choices, cuts
 from baselines import THREADS, ceilings, write
 from reference import Reference
 from registry import FOUR, SLICE, Case, load, of, slices
@@ -120,8 +121,9 @@ def test_targets(measure: Measure, case: Case) -> None:
 @cases("optimize")
 def test_optimize(measure: Measure, case: Case) -> None:
     books, found = library(), []
-    for system in case.replica["system"]:
-        found += cuts(books, books.model(case.replica["model"]), system)
+    options = {key: value for key, value in case.replica.items() if key not in ("model", "system")}
+    for system, chosen in itertools.product(case.replica["system"], choices(options)):
+        found += cuts(books, books.model(case.replica["model"]), system, **chosen)
     lengths = {"input_tokens": POINT["input_tokens"], "output_tokens": POINT["output_tokens"]}
     some = found[:: len(found) // 10]
     reference_s = seconds(lambda: [largest_by_reference(Reference(one), *lengths.values()) for one in some], rounds=2) / len(some)

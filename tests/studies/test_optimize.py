@@ -290,3 +290,18 @@ def test_the_command_refuses_with_one_clear_message(arguments: tuple[str, ...], 
     assert words in printed.err
     assert not printed.out
     assert "Traceback" not in printed.err
+
+
+# --- several values of an option ------------------------------------------------------------------------------------------------------------
+
+
+def test_several_values_of_options_are_searched_over_as_if_each_were_asked_alone():
+    together = rows(**GPT, **TARGETS, kv=("bf16", "fp8"), pipeline_parallel=(1, 2))
+    alone = [row for kv, stages in itertools.product(("bf16", "fp8"), (1, 2)) for row in rows(**GPT, **TARGETS, kv=kv, pipeline_parallel=stages)]
+    assert [row["cost_usd_per_mtok"] for row in together] == sorted(row["cost_usd_per_mtok"] for row in alone)
+    assert {(row["kv"], row["pipeline_parallel"]) for row in together} == {("bf16", 1), ("bf16", 2), ("fp8", 1), ("fp8", 2)}
+
+
+def test_a_wrong_one_of_several_values_is_refused():
+    with pytest.raises(am.InputError, match="fp9"):
+        am.optimize(**GPT, **LOAD, **TARGETS, kv=["bf16", "fp9"])

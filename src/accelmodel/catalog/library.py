@@ -113,7 +113,14 @@ class Library:
     def accelerator(self, name: str) -> Accelerator:
         """An accelerator's profile; a derived profile comes with the figures of its base, scaled."""
         entry = self._entry("accelerators", name, Accelerator)
-        return entry if entry.derivation is None else self._derived(entry)
+        if entry.derivation is None:
+            return entry
+        self.used.update(self.path("accelerators", origin) for origin in (entry.derivation.base, *entry.derivation.taken.values()))
+        key = ("derived", self.path("accelerators", name))
+        if key not in self._read:
+            self._read[key] = self._derived(entry)
+        derived: Accelerator = self._read[key]
+        return derived
 
     def _derived(self, entry: Accelerator) -> Accelerator:
         """A derived profile with its figures: base x factor for the scaled ones, another profile's for the taken ones, its own where it has any."""
@@ -182,11 +189,17 @@ class Library:
 
     def calibration_of(self, accelerator: Accelerator) -> Calibration:
         """The calibration of an accelerator's software stack: the newest that names it, of one day a fitted one before its prior."""
-        found = [self.calibration(name) for name in self.files("calibrations")]
-        fitting = [calibration for calibration in found if accelerator.stack in calibration.stacks]
-        if not fitting:
+        self.used.update(self.files("calibrations").values())
+        found = self._calibration_by_stack.get(accelerator.stack)
+        if found is None:
             raise InputError(f"no calibration covers the software stack '{accelerator.stack}' of accelerator '{accelerator.name}'")
-        return max(fitting, key=lambda calibration: (calibration.date, calibration.prior is not None))
+        return found
+
+    @functools.cached_property
+    def _calibration_by_stack(self) -> dict[str, Calibration]:
+        found = [self.calibration(name) for name in self.files("calibrations")]
+        ascending = sorted(found, key=lambda calibration: (calibration.date, calibration.prior is not None))
+        return {stack: calibration for calibration in ascending for stack in calibration.stacks}
 
     @functools.cached_property
     def sources(self) -> dict[str, Source]:

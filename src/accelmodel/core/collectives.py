@@ -8,11 +8,12 @@ hand is taken. Source of the algorithms and their volumes: Thakur, Rabenseifner,
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 
-from accelmodel.catalog.hardware import Level
-from accelmodel.core.replica import Replica
+from accelmodel.catalog.hardware import Accelerator, Level, System
+from accelmodel.core.replica import Replica, Same
 
 Line = tuple[float, float]  # latency in s, and seconds per byte of payload
 Lines = tuple[Line, Line, Line]
@@ -73,20 +74,25 @@ class Link:
 
 def links_of(replica: Replica) -> tuple[Link, ...]:
     """The levels of a replica's network, innermost first; beyond the system's scale-up domain comes the scale-out network."""
-    efficiency = replica.parameters["link_efficiency"]
-    levels = replica.system.scale_up
-    found = [_scale_up(replica, level, inner, efficiency) for inner, level in zip((None, *levels), levels, strict=False)]
-    scale_out = replica.accelerator.figures.scale_out_bandwidth
+    p = replica.parameters
+    return _links(Same(replica.system), Same(replica.accelerator), p["link_efficiency"], p["scale_out_latency"])
+
+
+@functools.lru_cache(maxsize=256)
+def _links(system: Same[System], accelerator: Same[Accelerator], efficiency: float, scale_out_latency_s: float) -> tuple[Link, ...]:
+    levels, one = system.of.scale_up, accelerator.of
+    found = [_scale_up(one, level, inner, efficiency) for inner, level in zip((None, *levels), levels, strict=False)]
+    scale_out = one.figures.scale_out_bandwidth
     if scale_out is not None:
-        found.append(Link(math.inf, "switch", (), scale_out.si * efficiency, replica.parameters["scale_out_latency"]))
+        found.append(Link(math.inf, "switch", (), scale_out.si * efficiency, scale_out_latency_s))
     return tuple(found)
 
 
-def _scale_up(replica: Replica, level: Level, inner: Level | None, efficiency: float) -> Link:
+def _scale_up(accelerator: Accelerator, level: Level, inner: Level | None, efficiency: float) -> Link:
     """A level as a link. A torus that states a bandwidth of its own beyond an inner torus states that of the axes which it adds."""
     if level.accelerators == 1:
         return Link(1, "single", (), math.inf, 0.0)
-    bandwidth = level.bandwidth or replica.accelerator.need("scale_up_bandwidth")
+    bandwidth = level.bandwidth or accelerator.need("scale_up_bandwidth")
     shape = level.shape
     if inner is not None and level.bandwidth is not None and shape[: len(inner.shape)] == inner.shape:
         shape = shape[len(inner.shape) :]
@@ -133,6 +139,7 @@ def spans(links: tuple[Link, ...], group: float, inner: float = 1.0) -> list[Spa
     return found
 
 
+@functools.lru_cache(maxsize=4096)
 def all_reduce(links: tuple[Link, ...], group: float) -> Lines:
     """All-reduce of a payload among `group` accelerators: ring, halving-doubling (where all reach all), recursive doubling.
 
@@ -152,6 +159,7 @@ def all_reduce(links: tuple[Link, ...], group: float) -> Lines:
     return ring, halving, doubling
 
 
+@functools.lru_cache(maxsize=4096)
 def all_gather(links: tuple[Link, ...], group: float, inner: float = 1.0) -> Lines:
     """All-gather of a whole among a group, or a reduce-scatter: (g - 1) / g of it per level, in g - 1 messages (ring) or log2 g (doubling)."""
     ring, doubling = (0.0, 0.0), (0.0, 0.0)
@@ -165,6 +173,7 @@ def all_gather(links: tuple[Link, ...], group: float, inner: float = 1.0) -> Lin
     return ring, doubling, doubling
 
 
+@functools.lru_cache(maxsize=4096)
 def all_to_all(links: tuple[Link, ...], group: float) -> Lines:
     """All-to-all of what one accelerator sends in all: at each level the share that leaves it, in one message a partner.
 
@@ -186,7 +195,8 @@ def send(links: tuple[Link, ...], first: float, last: float) -> Line:
 
 def scaled(lines: Lines, factor: float) -> Lines:
     """Lines per byte of something of which a byte makes `factor` bytes of payload."""
-    return tuple((latency, per_byte * factor) for latency, per_byte in lines)  # type: ignore[return-value]
+    (latency_0, byte_0), (latency_1, byte_1), (latency_2, byte_2) = lines
+    return (latency_0, byte_0 * factor), (latency_1, byte_1 * factor), (latency_2, byte_2 * factor)
 
 
 def joined(*parts: Lines) -> Lines:

@@ -8,12 +8,14 @@ left per point is one fourth-power mean per distinct ratio, and two for routed e
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from accelmodel.core.kernels import Array
+from accelmodel.core.jit import jit
+from accelmodel.core.kernels import Array, Integers
 from accelmodel.core.operators import Table
 from accelmodel.core.replica import Replica
 from accelmodel.errors import InputError
@@ -132,200 +134,252 @@ CONSTANTS = np.dtype(
 Constants = npt.NDArray[np.void]
 
 
-def mean4(memory_s: Any, compute_s: Any) -> Any:
+_TOLERANCE = 1e-9  # relative difference below which two memory-to-compute ratios count as one
+_HELD = {"GEMM groups": _GEMMS, "kinds of routed experts": _EXPERTS, "bounds of context": _CAPS, "collectives with latency": _LINKS, "bounds of KV": _CAPS}
+
+
+@jit
+def mean4(memory_s: float, compute_s: float) -> float:
     """Fourth-power mean of two times: (m^4 + c^4)^(1/4), never below the larger and at most 1.19 times it."""
-    return np.sqrt(np.sqrt(memory_s**4 + compute_s**4))
+    memory, compute = memory_s * memory_s, compute_s * compute_s
+    return math.sqrt(math.sqrt(memory * memory + compute * compute))
 
 
-def _fill(record: Any, name: str, values: list[float]) -> None:
-    """Write a list into a fixed-size field; InputError where the replica has more distinct kinds than the field holds."""
-    size = record[name].shape[0]
-    if len(values) > size:
-        raise InputError(f"the model has {len(values)} distinct kinds of '{name}', and the engine holds {size}")
-    record[name][: len(values)] = values
+@jit
+def _place(keys: Array, count: int, key: Array) -> int:
+    """Index of a key among the first `count` rows of `keys`, where it is added if it is new; the first number of a key may differ in its last digits."""
+    for index in range(count):
+        same = abs(keys[index, 0] - key[0]) <= _TOLERANCE * abs(key[0])
+        for part in range(1, key.shape[0]):
+            same = same and keys[index, part] == key[part]
+        if same:
+            return index
+    keys[count] = key
+    return count
 
 
-def _add_by_cap(c: Any, name: str, capped: str, values: Array, bounds: Array, caps: list[float]) -> None:
-    """Sums of a column over rows without bound, and over the rows of each bound."""
-    c[name] += float(values[np.isinf(bounds)].sum())
-    _fill(c, capped, [float(values[bounds == tokens].sum()) for tokens in caps])
+@jit
+def _fold_gemms(table: Table, clock: float, c: Any) -> int:
+    """Groups of GEMMs of equal ratio of memory to compute; their number."""
+    keys, count = np.empty((table.shape[0], 5)), 0
+    for row in table:
+        if row["weight_bytes"] > 0.0 and row["experts"] == 0.0:
+            rate, repeats = row["compute_rate"] * clock, row["repeats"]
+            memory = row["layers"] * row["weight_bytes"] / row["memory_rate"]
+            compute = row["layers"] * row["flop_per_token"] * row["share"] / rate
+            floor = row["layers"] * row["floor_flop"] / rate
+            g = _place(keys, count, np.array([memory / compute, row["share"], row["sampled"], row["step_tokens"], repeats]))
+            count = max(count, g + 1)
+            if g < _GEMMS:
+                c["step_memory_s"][g] += memory * repeats
+                c["step_compute_s"][g] += compute * repeats * row["step_tokens"]
+                c["step_floor_s"][g] += floor * repeats
+                c["prefill_memory_s"][g] += memory
+                c["prefill_compute_s"][g] += compute
+                c["prefill_floor_s"][g] += floor
+                c["of_group"][g] = 1.0 if row["share"] < 1.0 else 0.0
+                c["prefill_all"][g] = 1.0 - row["sampled"]
+    for g in range(min(count, _GEMMS)):
+        c["of_all"][g] = 1.0 - c["of_group"][g]
+        c["prefill_sampled_s"] += (1.0 - c["prefill_all"][g]) * mean4(c["prefill_memory_s"][g], c["prefill_compute_s"][g] + c["prefill_floor_s"][g])
+        c["step_memory_sum_s"] += c["step_memory_s"][g]
+        c["floor_sum_s"] += c["step_floor_s"][g]
+        c["group_compute_sum_s"] += c["step_compute_s"][g] * c["of_group"][g]
+        c["all_compute_sum_s"] += c["step_compute_s"][g] * c["of_all"][g]
+    c["gemms"] = count
+    return count
 
 
-def _fold_gemms(c: Any, table: Table) -> None:
-    rows = table[(table["weight_bytes"] > 0) & (table["experts"] == 0)]
-    groups: dict[tuple[float, ...], Array] = {}
-    for row in rows:
-        memory = row["layers"] * row["weight_bytes"] / row["memory_rate"]
-        compute = row["layers"] * row["flop_per_token"] * row["share"] / row["compute_rate"]
-        floor = row["layers"] * row["floor_flop"] / row["compute_rate"]
-        repeats = row["repeats"]
-        key = (round(math.log(memory / compute), 9), row["share"], row["sampled"], row["step_tokens"], repeats)
-        parts = np.array([memory * repeats, compute * repeats * row["step_tokens"], floor * repeats, memory, compute, floor])
-        groups[key] = groups.get(key, 0.0) + parts
-    c["gemms"] = len(groups)
-    names = ("step_memory_s", "step_compute_s", "step_floor_s", "prefill_memory_s", "prefill_compute_s", "prefill_floor_s")
-    for index, name in enumerate(names):
-        _fill(c, name, [float(parts[index]) for parts in groups.values()])
-    _fill(c, "of_group", [1.0 if key[1] < 1.0 else 0.0 for key in groups])
-    _fill(c, "of_all", [0.0 if key[1] < 1.0 else 1.0 for key in groups])
-    _fill(c, "prefill_all", [1.0 - key[2] for key in groups])
-    sampled = mean4(c["prefill_memory_s"], c["prefill_compute_s"] + c["prefill_floor_s"])[: len(groups)]
-    c["prefill_sampled_s"] = float((sampled * (1.0 - c["prefill_all"][: len(groups)])).sum())
-    c["step_memory_sum_s"], c["floor_sum_s"] = float(c["step_memory_s"].sum()), float(c["step_floor_s"].sum())
-    for name in ("of_group", "of_all"):
-        c[{"of_group": "group_compute_sum_s", "of_all": "all_compute_sum_s"}[name]] = float((c["step_compute_s"] * c[name]).sum())
+@jit
+def _fold_experts(table: Table, clock: float, c: Any) -> int:
+    """Groups of routed experts of equal chance to be missed; their number."""
+    keys, count = np.empty((table.shape[0], 3)), 0
+    for row in table:
+        if row["experts"] > 0.0:
+            g = _place(keys, count, np.array([row["miss_probability"], row["step_tokens"], row["repeats"]]))
+            count = max(count, g + 1)
+            if g < _EXPERTS:
+                c["expert_log2_miss"][g] = math.log2(max(row["miss_probability"], 1e-300))
+                c["expert_step_tokens"][g], c["expert_repeats"][g] = row["step_tokens"], row["repeats"]
+                c["expert_memory_s"][g] += row["layers"] * row["weight_bytes"] / row["memory_rate"]
+                c["expert_compute_s"][g] += row["layers"] * row["flop_per_token"] / (row["compute_rate"] * clock)
+                c["expert_floor_s"][g] += row["layers"] * row["floor_flop"] / (row["compute_rate"] * clock)
+                c["ideal_expert_s"][g] += row["layers"] * row["weight_bytes"] / row["memory_peak"]
+    c["expert_groups"] = count
+    return count
 
 
-def _fold_experts(c: Any, table: Table, skew: float) -> None:
-    rows = table[table["experts"] > 0]
-    keys = sorted({(row["miss_probability"], row["step_tokens"], row["repeats"]) for row in rows})
-    c["expert_groups"], c["expert_skew"] = len(keys), skew
-    _fill(c, "expert_log2_miss", [math.log2(max(miss, 1e-300)) for miss, _, _ in keys])
-    _fill(c, "expert_step_tokens", [tokens for _, tokens, _ in keys])
-    _fill(c, "expert_repeats", [repeats for _, _, repeats in keys])
-    for name, column, rate in (
-        ("expert_memory_s", "weight_bytes", "memory_rate"),
-        ("expert_compute_s", "flop_per_token", "compute_rate"),
-        ("expert_floor_s", "floor_flop", "compute_rate"),
-        ("ideal_expert_s", "weight_bytes", "memory_peak"),
-    ):
-        seconds = rows["layers"] * rows[column] / rows[rate]
-        of = [(rows["miss_probability"] == miss) & (rows["step_tokens"] == tokens) & (rows["repeats"] == repeats) for miss, tokens, repeats in keys]
-        _fill(c, name, [float(seconds[chosen].sum()) for chosen in of])
+@jit
+def _fold_context(table: Table, clock: float, c: Any) -> int:
+    """Attention and recurrent states, by the bound of the context that they see; the number of bounds."""
+    keys, count = np.empty((table.shape[0], 1)), 0
+    for row in table:
+        if row["context_bytes"] > 0.0 or row["sequence_bytes"] > 0.0:
+            layers, rate = row["layers"], row["compute_rate"] * clock
+            in_step, flop = layers * row["share"] * row["repeats"], row["context_flop"] * row["step_tokens"]
+            context = in_step * mean4(row["context_bytes"] / row["memory_rate"], flop / rate)
+            pair = layers * row["prefill_pair_flop"] / rate
+            ideal, ideal_flop = in_step * row["context_bytes"] / row["memory_peak"], in_step * flop / row["compute_peak"]
+            ideal_pair = layers * row["prefill_pair_flop"] / row["compute_peak"]
+            if row["context_cap"] == math.inf:
+                c["context_s"] += context
+                c["pair_s"] += pair
+                c["ideal_context_s"] += ideal
+                c["ideal_context_flop_s"] += ideal_flop
+                c["ideal_pair_s"] += ideal_pair
+            else:
+                g = _place(keys, count, np.array([row["context_cap"]]))
+                count = max(count, g + 1)
+                if g < _CAPS:
+                    c["cap_tokens"][g] = row["context_cap"]
+                    c["cap_context_s"][g] += context
+                    c["cap_pair_s"][g] += pair
+                    c["ideal_cap_context_s"][g] += ideal
+                    c["ideal_cap_flop_s"][g] += ideal_flop
+                    c["ideal_cap_pair_s"][g] += ideal_pair
+            c["state_s"] += in_step * mean4(row["sequence_bytes"] / row["memory_rate"], row["flop_per_token"] * row["step_tokens"] / rate)
+            c["ideal_sequence_s"] += in_step * row["sequence_bytes"] / row["memory_peak"]
+            c["prefill_lone_token_s"] += layers * row["share"] * row["flop_per_token"] / rate
+    c["caps"] = count
+    return count
 
 
-def _context_rows(table: Table) -> Table:
-    return table[(table["context_bytes"] > 0) | (table["sequence_bytes"] > 0)]
-
-
-def _fold_context(c: Any, table: Table) -> None:
-    rows = _context_rows(table)
-    in_step = rows["layers"] * rows["share"] * rows["repeats"]
-    bounds = rows["context_cap"]
-    caps = sorted(set(bounds[np.isfinite(bounds)].tolist()))
-    c["caps"] = len(caps)
-    _fill(c, "cap_tokens", caps)
-    flop = rows["context_flop"] * rows["step_tokens"]
-    for name, capped, value in (
-        ("context_s", "cap_context_s", in_step * mean4(rows["context_bytes"] / rows["memory_rate"], flop / rows["compute_rate"])),
-        ("pair_s", "cap_pair_s", rows["layers"] * rows["prefill_pair_flop"] / rows["compute_rate"]),
-        ("ideal_context_s", "ideal_cap_context_s", in_step * rows["context_bytes"] / rows["memory_peak"]),
-        ("ideal_context_flop_s", "ideal_cap_flop_s", in_step * flop / rows["compute_peak"]),
-        ("ideal_pair_s", "ideal_cap_pair_s", rows["layers"] * rows["prefill_pair_flop"] / rows["compute_peak"]),
-    ):
-        _add_by_cap(c, name, capped, value, bounds, caps)
-    state_flop = rows["flop_per_token"] * rows["step_tokens"]
-    c["state_s"] = float((in_step * mean4(rows["sequence_bytes"] / rows["memory_rate"], state_flop / rows["compute_rate"])).sum())
-    c["ideal_sequence_s"] = float((in_step * rows["sequence_bytes"] / rows["memory_peak"]).sum())
-
-
-def _fold_links(c: Any, table: Table) -> None:
-    """Collectives without latency are linear, at their least slope; others keep their three lines, those of like shape together."""
-    groups: dict[tuple[float, ...], Array] = {}
-    for row in table[(table["link_token_s"] > 0).any(axis=1)]:
-        times = row["layers"] * row["repeats"]
-        slopes = row["link_token_s"] * row["share"] * row["step_tokens"]
-        busy = times * float(slopes.min())
+@jit
+def _fold_links(table: Table, c: Any) -> int:
+    """Collectives without latency are linear, at their least slope; others keep their three lines, those of like shape together; the number of these."""
+    keys, count = np.empty((table.shape[0], 6)), 0
+    key = np.empty(6)
+    for row in table:
+        times, per_step = row["layers"] * row["repeats"], row["share"] * row["step_tokens"]
+        latency, slope = row["link_latency_s"], row["link_token_s"]
+        busy = times * per_step * min(slope[0], min(slope[1], slope[2]))
         c["link_busy_s"] += busy
         c["prefill_link_busy_s"] += row["layers"] * row["share"] * row["prefill_link_token_s"]
         c["pass_latency_s"] += row["layers"] * row["prefill_link_latency_s"]
-        if not row["link_latency_s"].any():
+        if max(latency[0], max(latency[1], latency[2])) == 0.0:
             c["link_s"] += busy
-            continue
-        key = (*row["link_latency_s"].tolist(), *slopes.tolist())
-        groups[key] = groups.get(key, 0.0) + times * np.array([row["link_latency_s"], slopes])
-    c["links"] = len(groups)
-    if len(groups) > _LINKS:
-        raise InputError(f"the replica has {len(groups)} kinds of collectives with latency, and the engine holds {_LINKS}")
-    for index, lines in enumerate(groups.values()):
-        c["link_latency_s"][index], c["link_token_s"][index] = lines
+        else:
+            for k in range(3):
+                key[k], key[3 + k] = latency[k], slope[k] * per_step
+            g = _place(keys, count, key)
+            count = max(count, g + 1)
+            if g < _LINKS:
+                for k in range(3):
+                    c["link_latency_s"][g, k] += times * latency[k]
+                    c["link_token_s"][g, k] += times * slope[k] * per_step
+    c["links"] = count
+    return count
 
 
-def _fold_prefill(c: Any, table: Table) -> None:
+@jit
+def _fold_stored(table: Table, c: Any) -> int:
+    """What a sequence keeps in memory, by the bound of the context that is kept; the number of bounds."""
+    keys, count = np.empty((table.shape[0], 1)), 0
+    for row in table:
+        c["stored_state_bytes"] += row["layers"] * row["stored_state_bytes"]
+        if row["stored_cap"] == math.inf:
+            c["stored_token_bytes"] += row["layers"] * row["stored_bytes"]
+        elif row["stored_bytes"] > 0.0:
+            g = _place(keys, count, np.array([row["stored_cap"]]))
+            count = max(count, g + 1)
+            if g < _CAPS:
+                c["stored_cap_tokens"][g] = row["stored_cap"]
+                c["stored_cap_bytes"][g] += row["layers"] * row["stored_bytes"]
+    c["stored_caps"] = count
+    return count
+
+
+@jit
+def _fold_rest(table: Table, prefill_layer_overhead_s: float, c: Any) -> None:
+    """Overheads, and what weights and FLOP would take at full bandwidth and peak."""
+    for row in table:
+        layers, repeats = row["layers"], row["repeats"]
+        c["overhead_s"] += layers * repeats * row["overhead_s"]
+        c["pass_overhead_s"] += layers * (row["passes"] * prefill_layer_overhead_s + row["overhead_s"])
+        per_token = layers * row["share"] * row["flop_per_token"] / row["compute_peak"]
+        c["ideal_step_flop_s"] += per_token * repeats * row["step_tokens"]
+        c["ideal_token_flop_s"] += per_token * (1.0 - row["sampled"])
+        c["ideal_sampled_flop_s"] += per_token * row["sampled"]
+        c["ideal_pass_s"] += layers * row["weight_bytes"] / row["memory_peak"]
+        if row["experts"] == 0.0:
+            c["ideal_weight_s"] += layers * repeats * row["weight_bytes"] / row["memory_peak"]
+
+
+@jit
+def _fold_prefill(c: Any) -> None:
     """Prefill at the margin of a full chunk on every attention group; `prefill_lone_token_s` is what of it is linear for a lone prompt too."""
-    rows = _context_rows(table)
-    state = float((rows["layers"] * rows["share"] * rows["flop_per_token"] / rows["compute_rate"]).sum())
-    tokens = c["chunk_tokens"] * c["attention_data"]
-    in_chunk = mean4(c["prefill_memory_s"], c["prefill_compute_s"] * tokens + c["prefill_floor_s"])
-    per_pass = float((in_chunk * c["prefill_all"]).sum()) + c["prefill_sampled_s"]
-    for index in range(int(c["expert_groups"])):
-        distinct = 1.0 - 2.0 ** max(c["expert_log2_miss"][index] * tokens ** c["expert_skew"], -1000.0)
-        compute = c["expert_compute_s"][index] * tokens + c["expert_floor_s"][index] * distinct
-        per_pass += float(mean4(c["expert_memory_s"][index] * distinct, compute))
-    c["prefill_lone_token_s"] = state + c["prefill_link_busy_s"]
+    tokens, per_pass = c["chunk_tokens"] * c["attention_data"], c["prefill_sampled_s"]
+    for g in range(c["gemms"]):
+        per_pass += c["prefill_all"][g] * mean4(c["prefill_memory_s"][g], c["prefill_compute_s"][g] * tokens + c["prefill_floor_s"][g])
+    for g in range(c["expert_groups"]):
+        distinct = 1.0 - 2.0 ** max(c["expert_log2_miss"][g] * tokens ** c["expert_skew"], -1000.0)
+        per_pass += mean4(c["expert_memory_s"][g] * distinct, c["expert_compute_s"][g] * tokens + c["expert_floor_s"][g] * distinct)
+    c["prefill_lone_token_s"] += c["prefill_link_busy_s"]
     c["prefill_token_s"] = (per_pass + c["pass_latency_s"]) / tokens + c["prefill_lone_token_s"]
 
 
-def _fold_memory(c: Any, replica: Replica, table: Table) -> None:
-    bounds = table["stored_cap"]
-    caps = sorted(set(bounds[np.isfinite(bounds)].tolist()))
-    c["stored_caps"] = len(caps)
-    _fill(c, "stored_cap_tokens", caps)
-    _add_by_cap(c, "stored_token_bytes", "stored_cap_bytes", table["layers"] * table["stored_bytes"], bounds, caps)
-    c["stored_state_bytes"] = float((table["layers"] * table["stored_state_bytes"]).sum())
-    parts = replica.parallelism
-    c["pool_bytes"] = replica.memory.pool_bytes * parts.attention_data * parts.context * parts.pipeline / replica.stage_balance
+@jit
+def _fold(table: Table, clock: float, prefill_layer_overhead_s: float, constants: Constants, kinds: Integers) -> None:
+    """Fold a table into a record that holds what does not come from it; `kinds` (5,) counts distinct kinds in the order of _HELD."""
+    c = constants[0]
+    kinds[0] = _fold_gemms(table, clock, c)
+    kinds[1] = _fold_experts(table, clock, c)
+    kinds[2] = _fold_context(table, clock, c)
+    kinds[3] = _fold_links(table, c)
+    kinds[4] = _fold_stored(table, c)
+    _fold_rest(table, prefill_layer_overhead_s, c)
+    if kinds[0] <= _GEMMS and kinds[1] <= _EXPERTS:
+        _fold_prefill(c)
 
 
-def _fold_ideal(c: Any, table: Table) -> None:
-    dense = table[(table["experts"] == 0) & (table["weight_bytes"] > 0)]
-    c["ideal_weight_s"] = float((dense["layers"] * dense["repeats"] * dense["weight_bytes"] / dense["memory_peak"]).sum())
-    passed = table[table["weight_bytes"] > 0]
-    c["ideal_pass_s"] = float((passed["layers"] * passed["weight_bytes"] / passed["memory_peak"]).sum())
-    per_token = table["layers"] * table["share"] * table["flop_per_token"] / table["compute_peak"]
-    c["ideal_step_flop_s"] = float((per_token * table["repeats"] * table["step_tokens"]).sum())
-    c["ideal_token_flop_s"] = float(per_token[table["sampled"] == 0].sum())
-    c["ideal_sampled_flop_s"] = float(per_token[table["sampled"] == 1].sum())
+def stacked(records: Iterable[npt.NDArray[np.void]], dtype: np.dtype[np.void] = CONSTANTS) -> npt.NDArray[np.void]:
+    """Records of many replicas as one array; through bytes, since NumPy compares every field's type before it joins records."""
+    return np.frombuffer(b"".join(record.tobytes() for record in records), dtype=dtype)
 
 
-def _fold_engine(c: Any, replica: Replica, table: Table) -> None:
-    parameters, serving = replica.parameters, replica.serving
-    layer_overhead_s = float((table["layers"] * table["repeats"] * table["overhead_s"]).sum())
-    c["overhead_s"] = layer_overhead_s + parameters["step_overhead"]
-    c["sequence_s"] = parameters["sequence_overhead"] / replica.parallelism.attention_data  # every attention group schedules its own sequences
-    passed = float(table["layers"][np.char.endswith(table["kind"], "overhead")].sum())
-    c["pass_overhead_s"] = passed * parameters["prefill_layer_overhead"] + float((table["layers"] * table["overhead_s"]).sum())
-    c["pass_overhead_s"] += parameters["step_overhead"]
-    c["square_factor"] = parameters["prefill_square_factor"]
-    c["chunk_tokens"] = serving.chunk_tokens or parameters["chunk_tokens"]
-    c["tokens_per_step"] = serving.tokens_per_step
-    for name in ("compiled_batch", "sequence_bucket", "prompt_bucket"):
-        c[name] = getattr(serving, name) or 0.0
-    c["static"] = 1.0 if serving.mode == "static" else 0.0
-    c["disaggregated"] = 1.0 if serving.mode == "disaggregated" else 0.0
-    c["prefill_pool_utilisation"] = parameters["prefill_pool_utilisation"]
-    if serving.mode == "disaggregated":
-        rate = replica.accelerator.need("scale_out_bandwidth").si * parameters["link_efficiency"]
-        parts = replica.parallelism
-        c["transfer_s_per_byte"] = replica.accelerator.ranks / rate * replica.stage_balance / (parts.pipeline * parts.context)
-    c["first_token_overhead_s"] = parameters["first_token_overhead"]
-    for name in (
-        *("prefill_latency_factor", "serial_prefill", "first_step_wait_steps", "burst_fraction", "prefill_stall_fraction", "kv_admission_factor"),
-        *("power_floor_fraction", "power_memory_fraction", "power_compute_fraction", "power_link_fraction"),
-    ):
-        c[name] = parameters[name]
+_FROM_PARAMETERS = (
+    *("prefill_latency_factor", "serial_prefill", "first_step_wait_steps", "burst_fraction", "prefill_stall_fraction", "kv_admission_factor"),
+    *("power_floor_fraction", "power_memory_fraction", "power_compute_fraction", "power_link_fraction", "prefill_pool_utilisation"),
+)
 
 
-def fold(replica: Replica, clock_fraction: float = 1.0) -> Constants:
-    """The constants of a replica, shape (1,), dtype CONSTANTS, in SI, at a share of the full clock (which scales every rate of compute)."""
-    table = replica.table.copy()
-    table["compute_rate"] *= clock_fraction
-    constants = np.zeros(1, dtype=CONSTANTS)
-    c: Any = constants[0]
-    parts, tdp, cap_w = replica.parallelism, replica.accelerator.figures.tdp, replica.serving.power_cap_w
+def _fill(c: Any, replica: Replica) -> None:
+    """What does not come from the table."""
+    p, serving, parts, tdp = replica.parameters, replica.serving, replica.parallelism, replica.accelerator.figures.tdp
     c["attention_data"], c["context_ranks"] = parts.attention_data, parts.context
     c["stages"], c["stage_balance"] = parts.pipeline, replica.stage_balance
     c["accelerators"] = replica.accelerators
     c["tdp_w"] = tdp.si if tdp else math.nan
-    c["power_cap_w"] = math.inf if cap_w is None else cap_w
-    _fold_engine(c, replica, table)
-    _fold_gemms(c, table)
-    _fold_experts(c, table, replica.parameters["expert_skew_exponent"])
-    _fold_context(c, table)
-    _fold_links(c, table)
-    _fold_memory(c, replica, table)
-    _fold_prefill(c, table)
-    _fold_ideal(c, table)
+    c["power_cap_w"] = math.inf if serving.power_cap_w is None else serving.power_cap_w
+    c["overhead_s"] = c["pass_overhead_s"] = p["step_overhead"]
+    c["sequence_s"] = p["sequence_overhead"] / parts.attention_data  # every attention group schedules its own sequences
+    c["expert_skew"], c["square_factor"] = p["expert_skew_exponent"], p["prefill_square_factor"]
+    c["chunk_tokens"] = serving.chunk_tokens or p["chunk_tokens"]
+    c["tokens_per_step"] = serving.tokens_per_step
+    c["compiled_batch"], c["sequence_bucket"] = serving.compiled_batch or 0.0, serving.sequence_bucket or 0.0
+    c["prompt_bucket"] = serving.prompt_bucket or 0.0
+    c["static"], c["disaggregated"] = serving.mode == "static", serving.mode == "disaggregated"
+    if serving.mode == "disaggregated":
+        rate = replica.accelerator.need("scale_out_bandwidth").si * p["link_efficiency"]
+        c["transfer_s_per_byte"] = replica.accelerator.ranks / rate * replica.stage_balance / (parts.pipeline * parts.context)
+    c["first_token_overhead_s"] = p["first_token_overhead"]
+    c["pool_bytes"] = replica.memory.pool_bytes * parts.attention_data * parts.context * parts.pipeline / replica.stage_balance
+    for name in _FROM_PARAMETERS:
+        c[name] = p[name]
+
+
+def fold(replica: Replica, clock_fraction: float = 1.0) -> Constants:
+    """The constants of a replica, shape (1,), dtype CONSTANTS, in SI, at a share of the full clock (which scales every rate of compute).
+
+    InputError where the model has more distinct kinds of rows than the engine holds.
+    """
+    constants, kinds = np.zeros(1, dtype=CONSTANTS), np.zeros(len(_HELD), dtype=np.int64)
+    c: Any = constants[0]
+    _fill(c, replica)
+    _fold(replica.table, clock_fraction, replica.parameters["prefill_layer_overhead"], constants, kinds)
+    for (kind, held), found in zip(_HELD.items(), kinds.tolist(), strict=True):
+        if found > held:
+            raise InputError(f"'{replica.model.name}' cut like this has {found} {kind}, and the engine holds {held}", key="model", value=replica.model.name)
     # A lower clock needs a lower voltage: the energy of a FLOP goes with its square.
     c["power_compute_fraction"] *= clock_fraction**2
     return constants

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from accelmodel.catalog.models import Architecture, Dense, Moe
-from accelmodel.core.operators import ACTIVATION_BYTES, Table
+from accelmodel.core.operators import ACTIVATION_BYTES, layer_weight_bytes
 from accelmodel.core.replica import Replica
 
 
@@ -31,21 +29,19 @@ class Memory:
         return self.usable_bytes - self.weight_bytes - self.reserve_bytes
 
 
-def memory_of(replica: Replica, table: Table) -> Memory:
+def memory_of(replica: Replica) -> Memory:
     """Memory of one rank of the fullest pipeline stage.
 
     pool = usable share of HBM - weights - activations of a full prefill pass - runtime reserve - captured or compiled graphs.
     A stage holds its layers; the first also the embedding, the last the LM head, of which the larger counts.
     """
     parts, ranks, p = replica.parallelism, replica.accelerator.ranks, replica.parameters
-    is_head = np.char.endswith(table["kind"], "lm_head")
-    layer_bytes = float(np.sum((table["layers"] * table["weight_bytes"])[~is_head]))
     ends_bytes = _ends_bytes(replica, replica.model.architecture)
     if replica.draft is not None and replica.is_drafted:
         ends_bytes += _ends_bytes(replica, replica.draft.architecture)
     return Memory(
         usable_bytes=replica.accelerator.memory.si / ranks * p["usable_memory_fraction"],
-        weight_bytes=layer_bytes / parts.pipeline * replica.stage_balance + ends_bytes,
+        weight_bytes=layer_weight_bytes(replica) / parts.pipeline * replica.stage_balance + ends_bytes,
         activation_bytes=activation_bytes(replica),
         runtime_bytes=(p["runtime_reserve"] + p["graph_reserve"]) / ranks,
     )

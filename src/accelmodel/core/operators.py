@@ -16,30 +16,31 @@ as a whole.
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass, fields, replace
-from typing import Any, Literal
+import struct
+from collections.abc import Callable, Iterable, Iterator
+from functools import cached_property
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from accelmodel.catalog.models import Architecture, Attention, Compressed, Dense, Gqa, LayerGroup, Linear, Mamba2, Mla, Moe, NextN, SparseIndex
-from accelmodel.core.collectives import Line, Lines, all_gather, all_reduce, all_to_all, fastest_slope, joined, links_of, scaled, send
-from accelmodel.core.replica import BYTES_PER_WEIGHT, Replica
+from accelmodel.catalog.models import Architecture, Attention, Compressed, Dense, Gqa, LayerGroup, Linear, Mamba2, Mla, Moe, SparseIndex
+from accelmodel.core.collectives import Line, Lines, Link, all_gather, all_reduce, all_to_all, fastest_slope, joined, links_of, scaled, send
+from accelmodel.core.replica import BYTES_PER_WEIGHT, Replica, Same
 
 ACTIVATION_BYTES = 2.0  # activations travel and accumulate in 16 bits, whatever the weights are
 FLOP_PER_WEIGHT = 2.0  # a multiplication and an addition
 
 
-@dataclass(frozen=True)
-class Row:
+class Row(NamedTuple):
     """One row of the table; quantities are per rank and per layer.
 
     `stored_bytes` and `stored_state_bytes` are what a sequence keeps per context token (up to `stored_cap` tokens) and as a whole; a prefill
     multiplies queries with `prefill_pair_flop` per (query, key) pair. `sampled` rows see only the tokens that are sampled from: all in a decode step,
     one per pass in a prefill. `link` rows hold latency in s and seconds per token for each algorithm; `prefill_link` where a prefill sends something
-    else.
+    else. `passes` is 1 in the one row of a layer that stands for its launches.
     """
 
     kind: str
@@ -64,6 +65,7 @@ class Row:
     prefill_link_latency_s: float = 0.0
     prefill_link_token_s: float = 0.0
     overhead_s: float = 0.0
+    passes: float = 0.0
     repeats: float = 1.0
     step_tokens: float = 1.0
     memory_rate: float = math.inf
@@ -73,28 +75,105 @@ class Row:
 
 
 _SHAPES = {"kind": ("U24",), "link_latency_s": ("f8", (3,)), "link_token_s": ("f8", (3,))}
-TABLE = np.dtype([(field.name, *_SHAPES.get(field.name, ("f8",))) for field in fields(Row)])
+TABLE = np.dtype([(name, *_SHAPES.get(name, ("f8",))) for name in Row._fields])
 Table = npt.NDArray[np.void]
+
+_KIND_BYTES = TABLE["kind"].itemsize
+_PACKED = struct.Struct(f"={_KIND_BYTES}s{(TABLE.itemsize - _KIND_BYTES) // 8}d")
+_LINK = Row._fields.index("link_latency_s")
+
+
+def _packed(rows: Iterable[Row]) -> bytes:
+    """Rows as the bytes of TABLE, in a tenth of the time that NumPy takes for a few rows."""
+    found = []
+    for row in rows:
+        numbers = (*row[1:_LINK], *row[_LINK], *row[_LINK + 1], *row[_LINK + 2 :])  # type: ignore[misc]
+        found.append(_PACKED.pack(row.kind.encode("utf-32-le")[:_KIND_BYTES], *numbers))
+    return b"".join(found)
+
+
+class Block(NamedTuple):
+    """Rows as bytes of TABLE, and the weights that they hold, LM head not included."""
+
+    rows: bytes
+    layer_weight_bytes: float
+
+
+@functools.lru_cache(maxsize=64)
+def _made(*_of: Any) -> tuple[dict[tuple[Any, ...], Block], dict[tuple[int, int], float]]:
+    """Blocks of rows made before of the same architecture, accelerator, calibration and precision: many cuts of a model share most of theirs."""
+    return {}, {}
 
 
 class _Builder:
-    """Rates and sizes of one rank, from which rows of an architecture are made: the model's own, or its draft's."""
+    """Rates and sizes of one rank, from which rows of an architecture are made: the model's own, or its draft's.
 
-    def __init__(self, replica: Replica, architecture: Architecture) -> None:
+    Rows come in blocks, each made once for all replicas that differ only in what the block does not depend on.
+    """
+
+    def __init__(
+        self,
+        replica: Replica,
+        architecture: Architecture,
+        layers: tuple[LayerGroup, ...],
+        *,
+        step_tokens: float = 1.0,
+        repeats: float = 1.0,
+        prefix: str = "",
+        is_nextn: bool = False,
+    ) -> None:
         self.replica = replica
         self.p = replica.parameters
-        self.architecture = architecture
+        self.architecture, self.layers, self.is_nextn = architecture, layers, is_nextn
+        self.step_tokens, self.repeats, self.prefix = step_tokens, repeats, prefix
         self.hidden = float(architecture.hidden_size)
         self.parts = replica.parallelism
         self.tp = self.parts.tensor
         self.groups = self.parts.attention_data * self.parts.context
         self.share = 1.0 / self.groups
-        self.per_rank = 1.0 / replica.accelerator.ranks
-        self.bandwidth = replica.accelerator.need("hbm_bandwidth").si * self.per_rank
-        self.kv_bytes = BYTES_PER_WEIGHT[replica.kv_dtype]
-        self.peak_bf16 = replica.peak("bf16").si * self.per_rank
-        self.links = links_of(replica)
-        self.exposed = 1.0 - self.p["link_overlap_fraction"]
+        self.kept, self.stored = _made(
+            Same(architecture), Same(replica.accelerator), Same(replica.calibration), replica.engine, replica.precision, step_tokens, prefix, repeats
+        )
+
+    @cached_property
+    def per_rank(self) -> float:
+        """Share of an accelerator that a rank is."""
+        return 1.0 / self.replica.accelerator.ranks
+
+    @cached_property
+    def bandwidth(self) -> float:
+        """Vendor's memory bandwidth of a rank, in bytes per second."""
+        return self.replica.accelerator.need("hbm_bandwidth").si * self.per_rank
+
+    @cached_property
+    def peak_bf16(self) -> float:
+        """Vendor's bf16 peak of a rank, in FLOP per second."""
+        return self.replica.peak("bf16").si * self.per_rank
+
+    @cached_property
+    def links(self) -> tuple[Link, ...]:
+        """Levels of the network."""
+        return links_of(self.replica)
+
+    @cached_property
+    def kv_bytes(self) -> float:
+        """Bytes of a number in the KV cache."""
+        return BYTES_PER_WEIGHT[self.replica.kv_dtype]
+
+    def pack(self, rows: Iterable[Row]) -> bytes:
+        """Rows as bytes of the table, with what all rows of this architecture have in common."""
+        if self.step_tokens == self.repeats == 1.0 and not self.prefix:
+            return _packed(rows)
+        return _packed(row._replace(kind=self.prefix + row.kind, step_tokens=self.step_tokens, repeats=self.repeats) for row in rows)
+
+    def block(self, rows: Callable[[], Iterable[Row]], *depends_on: int) -> Block:
+        """Rows of a method, made once for equal `depends_on`, which must hold all of the cut that the method looks at."""
+        key = (rows.__name__, *depends_on)
+        found = self.kept.get(key)
+        if found is None:
+            made = list(rows())
+            found = self.kept[key] = Block(self.pack(made), sum(row.layers * row.weight_bytes for row in made if not row.sampled))
+        return found
 
     def dtype(self, component: Literal["attention", "ffn", "expert"]) -> str:
         """Dtype of a component's weights."""
@@ -267,7 +346,7 @@ class _Builder:
         )
 
     def ffn(self, part: Dense | Moe, layers: float) -> Iterator[Row]:
-        """Rows of an FFN. Under attention data-parallelism every rank sees all tokens of the routed experts, and its own of the rest."""
+        """Rows of an FFN but its routed experts. Under attention data-parallelism every rank sees all tokens of those, and its own of the rest."""
         matrices = 3.0 if part.gated else 2.0
         if isinstance(part, Dense):
             yield self.gemm("ffn", layers, matrices * self.hidden * part.intermediate_size / self.tp, self.dtype("ffn"), self.share)
@@ -279,52 +358,57 @@ class _Builder:
             split = self.tp if self.groups == 1 else 1
             shared = matrices * self.hidden * part.shared_intermediate_size / split
             yield self.gemm("shared_expert", layers, shared, self.dtype("ffn"), self.share)
-        yield self.routed(part, layers, matrices)
 
-    def routed(self, part: Moe, layers: float, matrices: float) -> Row:
+    def routed(self, part: Moe, layers: float) -> Row:
         """Routed experts: all of a rank's, read by the expected distinct share; the busiest rank carries `expert_imbalance_factor` times the mean."""
         parallelism = self.parts
+        matrices = 3.0 if part.gated else 2.0
         expert = matrices * (part.latent_size or self.hidden) * part.expert_intermediate_size / parallelism.expert_tensor
         local = part.experts / parallelism.expert
         whole = self.gemm("routed_experts", layers, expert * local, self.dtype("expert"), 1.0, efficiency=self.p["expert_efficiency"])
         imbalance = self.p["expert_imbalance_factor"] if parallelism.expert > 1 else 1.0
         per_token = FLOP_PER_WEIGHT * expert * part.experts_per_token / parallelism.expert
-        return replace(whole, flop_per_token=per_token * imbalance, experts=local, miss_probability=1.0 - part.experts_per_token / part.experts)
+        return whole._replace(flop_per_token=per_token * imbalance, experts=local, miss_probability=1.0 - part.experts_per_token / part.experts)
 
     def linked(self, kind: str, layers: float, share: float, lines: Lines, prefill_lines: Lines | None = None) -> Row:
         """A row of collectives from lines per token, less the stated overlap with compute."""
-        latency = tuple(latency * self.exposed for latency, _ in lines)
-        per_token = tuple(seconds * self.exposed for _, seconds in lines)
-        slowest_to_start, least = min(prefill_lines or lines, key=lambda line: (line[1], line[0]))
+        exposed = 1.0 - self.p["link_overlap_fraction"]
+        (latency_0, token_0), (latency_1, token_1), (latency_2, token_2) = lines
+        least, slowest_to_start = min((per_token, latency) for latency, per_token in prefill_lines or lines)
         return Row(
             kind,
             layers,
             share,
-            link_latency_s=latency,  # type: ignore[arg-type]
-            link_token_s=per_token,  # type: ignore[arg-type]
-            prefill_link_latency_s=slowest_to_start * self.exposed,
-            prefill_link_token_s=least * self.exposed,
+            link_latency_s=(latency_0 * exposed, latency_1 * exposed, latency_2 * exposed),
+            link_token_s=(token_0 * exposed, token_1 * exposed, token_2 * exposed),
+            prefill_link_latency_s=slowest_to_start * exposed,
+            prefill_link_token_s=least * exposed,
         )
 
-    def collectives(self, group: LayerGroup) -> Iterator[Row]:
-        """One all-reduce after attention and one after the FFN; among attention groups the FFN's tokens are exchanged instead."""
+    def collectives(self) -> Iterator[Row]:
+        """One all-reduce after attention and one after the FFN; among attention groups the FFN's tokens are exchanged instead. A row a kind, for all layers."""
         payload = self.hidden * ACTIVATION_BYTES
         tensor_chips, stage_chips = self.replica.chips(self.tp), self.replica.chips(self.parts.stage_ranks)
-        if group.attention is not None:
-            if tensor_chips > 1:
-                yield self.linked("attention_all_reduce", group.count, self.share, scaled(all_reduce(self.links, tensor_chips), payload))
-            if self.replica.chips(self.tp * self.parts.context) > tensor_chips:
-                yield self.context_exchange(group.attention, group.count)
-        if group.ffn is None or stage_chips == 1:
+        reduced = scaled(all_reduce(self.links, tensor_chips), payload)
+        attending = sum(group.count for group in self.layers if group.attention is not None)
+        if tensor_chips > 1 and attending:
+            yield self.linked("attention_all_reduce", attending, self.share, reduced)
+        if self.replica.chips(self.tp * self.parts.context) > tensor_chips:
+            yield from (self.context_exchange(group.attention, group.count) for group in self.layers if group.attention is not None)
+        if stage_chips == 1:
             return
-        if self.groups == 1:
-            yield self.linked("ffn_all_reduce", group.count, 1.0, scaled(all_reduce(self.links, stage_chips), payload))
-        elif isinstance(group.ffn, Moe):
-            yield self.linked("expert_exchange", group.count, 1.0, self.expert_exchange(group.ffn, stage_chips, payload))
-        elif tensor_chips > 1:
-            yield self.linked("ffn_all_reduce", group.count, self.share, scaled(all_reduce(self.links, tensor_chips), payload))
+        layers_of: dict[int, int] = {}  # by the experts of a token; 0 where it passes none
+        for group in self.layers:
+            if group.ffn is not None:
+                experts = group.ffn.experts_per_token if isinstance(group.ffn, Moe) and self.groups > 1 else 0
+                layers_of[experts] = layers_of.get(experts, 0) + group.count
+        for experts, layers in layers_of.items():
+            if experts:
+                yield self.linked("expert_exchange", layers, 1.0, self.expert_exchange(experts, stage_chips, payload))
+            elif self.groups == 1 or tensor_chips > 1:
+                yield self.linked("ffn_all_reduce", layers, self.share, reduced)
 
-    def expert_exchange(self, part: Moe, chips: int, payload: float) -> Lines:
+    def expert_exchange(self, experts_per_token: int, chips: int, payload: float) -> Lines:
         """Dispatch and combine of one token of the replica: gather all and scatter the sums, or send each token to its experts' ranks alone; the lesser.
 
         All-to-all: an accelerator sends the tokens of its attention groups to as many ranks as hold their experts, and gets as much back.
@@ -333,7 +417,7 @@ class _Builder:
         gathered = joined(gather, gather)
         if self.parts.expert == 1:
             return gathered
-        copies = min(part.experts_per_token, self.parts.expert)
+        copies = min(experts_per_token, self.parts.expert)
         groups_on_chip = max(self.replica.accelerator.ranks / self.tp, 1.0)
         dispatch = scaled(all_to_all(self.links, chips), copies * payload * self.share * groups_on_chip)
         return fastest_slope(gathered, joined(dispatch, dispatch))
@@ -346,10 +430,17 @@ class _Builder:
         inner = self.replica.chips(self.tp)
         lines = all_gather(self.links, self.replica.chips(self.tp * self.parts.context), inner)
         ranks = min(self.replica.accelerator.ranks, self.tp)
-        kept = sum(row.stored_bytes for row in self.attention(part, 1.0)) * ranks
+        kept = self.stored_bytes(part) * ranks
         queries, outputs = (scaled(lines, width * ACTIVATION_BYTES * ranks) for width in self.query_and_output_width(part))
         exchanged = joined(queries, outputs)
         return self.linked("context_exchange", layers, 1.0 / self.parts.attention_data, exchanged, scaled(lines, kept))
+
+    def stored_bytes(self, part: Attention) -> float:
+        """Bytes of KV cache that a token leaves on one rank in one layer."""
+        key = (id(part), self.tp)  # parts live as long as the architecture, which the cache holds
+        if key not in self.stored:
+            self.stored[key] = sum(row.stored_bytes for row in self.attention(part, 1.0))
+        return self.stored[key]
 
     def query_and_output_width(self, part: Attention) -> tuple[float, float]:
         """Numbers in the queries, and in the attention output, of one token on one rank."""
@@ -392,52 +483,66 @@ class _Builder:
         if group.ffn is not None:
             seconds += self.p["layer_overhead"] / 2
             seconds += self.p["moe_layer_overhead"] if isinstance(group.ffn, Moe) else 0.0
-        return Row("overhead", group.count, overhead_s=seconds)
+        return Row("overhead", group.count, overhead_s=seconds, passes=1.0)
 
-    def layer_rows(self, group: LayerGroup) -> Iterator[Row]:
-        """All rows of a group of layers."""
-        if group.attention is not None:
-            yield from self.attention(group.attention, group.count)
-        if group.ffn is not None:
-            yield from self.ffn(group.ffn, group.count)
-        yield from self.collectives(group)
-        yield self.overhead(group)
+    def of_group(self) -> Iterator[Row]:
+        """Rows of all layers but their routed experts: what an attention group of a size does whatever else the cut is."""
+        if self.is_nextn:
+            yield self.gemm("projection", 1, 2 * self.hidden * self.hidden / self.tp, self.dtype("ffn"), self.share)
+        for group in self.layers:
+            if group.attention is not None:
+                yield from self.attention(group.attention, group.count)
+            if group.ffn is not None:
+                yield from self.ffn(group.ffn, group.count)
+            yield self.overhead(group)
 
-    def head(self) -> Row:
+    def experts(self) -> Iterator[Row]:
+        """Rows of the routed experts."""
+        for group in self.layers:
+            if isinstance(group.ffn, Moe):
+                yield self.routed(group.ffn, group.count)
+
+    def head(self) -> Iterator[Row]:
         """The LM head, cut among all ranks of a stage; each sees every token."""
-        return self.gemm("lm_head", 1, self.architecture.embedding_parameters / self.parts.stage_ranks, "bf16", 1.0, sampled=1.0)
+        yield self.gemm("lm_head", 1, self.architecture.embedding_parameters / self.parts.stage_ranks, "bf16", 1.0, sampled=1.0)
 
-    def rows(self) -> Iterator[Row]:
-        """All rows of the architecture."""
-        for group in self.architecture.groups:
-            yield from self.layer_rows(group)
-        yield from self.pipeline()
-        yield self.head()
+    def network(self) -> Iterator[Row]:
+        """Rows of what goes over links."""
+        if self.parts.stage_ranks > 1:
+            yield from self.collectives()
+        if self.parts.pipeline > 1 and not self.is_nextn:
+            yield from self.pipeline()
 
-    def next_token_rows(self, nextn: NextN) -> Iterator[Row]:
-        """One module of multi-token prediction: its projection, its layer, and the model's LM head again."""
-        yield self.gemm("projection", 1, 2 * self.hidden * self.hidden / self.tp, self.dtype("ffn"), self.share)
-        yield from self.layer_rows(LayerGroup(count=1, attention=nextn.attention, ffn=nextn.ffn))
-        yield self.head()
+    def blocks(self) -> tuple[Block, Block, Block]:
+        """The blocks beside the network's."""
+        parts = self.parts
+        return (
+            self.block(self.of_group, self.tp, self.groups),
+            self.block(self.experts, parts.expert, parts.expert_tensor),
+            self.block(self.head, parts.stage_ranks),
+        )
 
 
-def _draft_rows(replica: Replica) -> Iterator[Row]:
-    """Rows of what drafts tokens, run once per drafted token: a draft model, or the model's own multi-token prediction."""
-    drafted = float(replica.serving.speculative_tokens)
-    if not drafted:
-        return
-    nextn = replica.model.architecture.nextn
-    if replica.draft is not None:
-        rows = _Builder(replica, replica.draft.architecture).rows()
-    elif nextn is not None:
-        rows = _Builder(replica, replica.model.architecture).next_token_rows(nextn)
-    for row in rows:
-        yield replace(row, kind=f"draft_{row.kind}"[:24], repeats=drafted)
+def _builders(replica: Replica) -> Iterator[_Builder]:
+    """Builders of the model, and of what drafts tokens, run once per drafted token: a draft model, or the model's own multi-token prediction."""
+    drafted, own = float(replica.serving.speculative_tokens), replica.model.architecture
+    yield _Builder(replica, own, own.groups, step_tokens=drafted + 1.0)
+    if drafted and replica.draft is not None:
+        draft = replica.draft.architecture
+        yield _Builder(replica, draft, draft.groups, repeats=drafted, prefix="draft_")
+    elif drafted and own.nextn is not None:
+        yield _Builder(replica, own, (LayerGroup(count=1, attention=own.nextn.attention, ffn=own.nextn.ffn),), repeats=drafted, prefix="draft_", is_nextn=True)
 
 
 def operator_table(replica: Replica) -> Table:
     """The replica's operator table, shape (rows,), dtype TABLE, in SI per rank; `layers` and `repeats` are not multiplied in."""
-    verified = replica.serving.speculative_tokens + 1.0
-    own = (replace(row, step_tokens=verified) for row in _Builder(replica, replica.model.architecture).rows())
-    rows = [tuple(getattr(row, name) for name in TABLE.names or ()) for row in (*own, *_draft_rows(replica))]
-    return np.array(rows, dtype=TABLE)
+    found = []
+    for builder in _builders(replica):
+        found += [block.rows for block in builder.blocks()]
+        found.append(builder.pack(builder.network()))
+    return np.frombuffer(bytearray(b"".join(found)), dtype=TABLE)
+
+
+def layer_weight_bytes(replica: Replica) -> float:
+    """Weights of all layers on one rank, LM heads not included."""
+    return sum(block.layer_weight_bytes for builder in _builders(replica) for block in builder.blocks())

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 from functools import cached_property
 from numbers import Real
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Generic, Literal, TypeVar, get_args
 
 from accelmodel.catalog.calibrations import Calibration, Spread
 from accelmodel.catalog.figures import Figure
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from accelmodel.core.fold import Constants
     from accelmodel.core.memory import Memory
     from accelmodel.core.operators import Table
+
+Object = TypeVar("Object")
 
 Dtype = Literal["bf16", "fp16", "fp8", "fp4", "mxfp4", "nvfp4", "int8", "int4"]
 ComputeDtype = Literal["bf16", "fp8", "fp4", "int8"]
@@ -40,6 +43,24 @@ FOUR_BIT = ("fp4", "nvfp4", "mxfp4", "int4")
 def _check_dtype(key: str, dtype: str | None, allowed: tuple[str, ...]) -> None:
     if dtype is not None and dtype not in allowed:
         raise InputError(f"'{dtype}' is not a dtype", key=key, value=dtype, allowed=allowed)
+
+
+@dataclass(frozen=True, eq=False)
+class Same(Generic[Object]):
+    """An object compared by identity, as part of a cache's key: cheap where equality would walk a whole profile, and kept alive by the key."""
+
+    of: Object
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Same) and self.of is other.of
+
+    def __hash__(self) -> int:
+        return id(self.of)
+
+
+@functools.lru_cache(maxsize=256)
+def _parameters(calibration: Same[Calibration], engine: str, generation: str) -> dict[str, float]:
+    return calibration.of.values(engine, generation)
 
 
 @dataclass(frozen=True)
@@ -254,7 +275,7 @@ class Replica:
     @cached_property
     def parameters(self) -> dict[str, float]:
         """The calibration's parameters for this engine and accelerator generation, in SI."""
-        return self.calibration.values(self.engine, self.accelerator.generation)
+        return _parameters(Same(self.calibration), self.engine, self.accelerator.generation)
 
     @property
     def is_extrapolated(self) -> bool:
@@ -293,7 +314,7 @@ class Replica:
         """Memory of one rank."""
         from accelmodel.core.memory import memory_of
 
-        return memory_of(self, self.table)
+        return memory_of(self)
 
     @cached_property
     def constants(self) -> Constants:

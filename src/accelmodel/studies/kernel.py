@@ -124,6 +124,22 @@ def _add_margin(t: Any, f: Array, n: int) -> None:
 
 
 @jit
+def _fill_block(constants: Constants, capped: Constants, terms: Constants, r: int, f: Array, spare: Array, bits: Integers, n: int, needs: Integers) -> None:
+    """Engine and money of a block of replica `r`, whose INPUTS lie in `f`, as far as needed."""
+    t = terms[r]
+    served_block(constants, capped, r, f, spare, bits, n, needs[0], needs[1])
+    if needs[2] == 1:
+        _add_cost(t, f, n)
+    if needs[3] == 1:
+        _add_split(t["occupancy"], f, n)
+    if needs[4] == 1:
+        _add_margin(t, f, n)
+    if needs[5] == 1:
+        for i in range(n):
+            f[_USER + i] = 1.0 / f[_TPOT + i]
+
+
+@jit
 def _run(
     constants: Constants,
     capped: Constants,
@@ -144,7 +160,6 @@ def _run(
     end: int,
 ) -> None:
     """The wanted columns of the points from `begin` to `end` into `out` (columns, n); counts points that do not fit."""
-    t = terms[0]
     f, spare, bits = np.empty((ROWS + len(_MADE)) * STRIDE), np.empty(ROWS * STRIDE), np.empty(BLOCK, np.int64)
     missing = 0
     for start in range(begin, end, BLOCK):
@@ -153,16 +168,7 @@ def _run(
         broadcast(output_tokens, shape, strides[1], start, n, f[_INPUT_ROWS[1] : _INPUT_ROWS[1] + n])
         broadcast(concurrency, shape, strides[2], start, n, f[_INPUT_ROWS[2] : _INPUT_ROWS[2] + n])
         broadcast(prefix_hit_fraction, shape, strides[3], start, n, f[_INPUT_ROWS[3] : _INPUT_ROWS[3] + n])
-        served_block(constants, capped, 0, f, spare, bits, n, needs[0], needs[1])
-        if needs[2] == 1:
-            _add_cost(t, f, n)
-        if needs[3] == 1:
-            _add_split(t["occupancy"], f, n)
-        if needs[4] == 1:
-            _add_margin(t, f, n)
-        if needs[5] == 1:
-            for i in range(n):
-                f[_USER + i] = 1.0 / f[_TPOT + i]
+        _fill_block(constants, capped, terms, 0, f, spare, bits, n, needs)
         for i in range(n):
             missing += 1 if f[_FITS + i] == 0.0 else 0
         for k in range(places.shape[0]):
@@ -185,6 +191,25 @@ def run(constants: Constants, capped: Constants, terms: Constants, grid: Grid, c
 
     in_threads(work, size, threads)
     return out[:, :size], sum(counts)
+
+
+@jit
+def _compare(constants: Constants, capped: Constants, terms: Constants, loads: Array, place: int, needs: Integers, out: Array) -> None:
+    """The row at `place` of every replica at its own load, (replicas, len(INPUTS)), into `out` (replicas,)."""
+    f, spare, bits = np.empty((ROWS + len(_MADE)) * STRIDE), np.empty(ROWS * STRIDE), np.empty(BLOCK, np.int64)
+    for r in range(constants.shape[0]):
+        for k in range(loads.shape[1]):
+            f[_INPUT_ROWS[k]] = loads[r, k]
+        _fill_block(constants, capped, terms, r, f, spare, bits, 1, needs)
+        out[r] = f[place]
+
+
+def compare(constants: Constants, capped: Constants, terms: Constants, loads: Array, row: str) -> Array:
+    """One row of PLACE for many replicas, each at a load of its own: shape (replicas,). `loads` is (replicas, len(INPUTS)), in the order of INPUTS."""
+    only = wanted({row: (row, 0.0, 1.0)}, bool(terms["usd_per_h_per_w"].any()))
+    out = np.empty(len(constants))
+    _compare(constants, capped, terms, np.ascontiguousarray(loads), int(only.places[0]), only.needs, out)
+    return out
 
 
 def _spread_apart(size: int) -> int:

@@ -103,6 +103,10 @@ class Money:
         cached = prices.cached_input_usd_per_mtok
         return TokenPrices(prices.input_usd_per_mtok, prices.input_usd_per_mtok if cached is None else cached, prices.output_usd_per_mtok)
 
+    def sells(self, replica: Replica) -> bool:
+        """Whether anything is sold: tokens, or the hours themselves."""
+        return self.token is not None or self.hours_usd_per_h(replica) is not None
+
     def hours_usd_per_h(self, replica: Replica) -> float | None:
         """Revenue of the hours that the cloud sells instead of tokens."""
         if self.books != "cloud" or self.hour is None:

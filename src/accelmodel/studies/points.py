@@ -303,9 +303,7 @@ def _concurrency(replica: Replica, flat: list[Array], key: str | None, ttft_s: f
         return concurrency_at_rate(replica.constants, flat[0], flat[1], flat[2], flat[3], capped=replica.capped_constants)
     from accelmodel.serving.targets import largest_concurrency
 
-    for name, target in (("ttft_s", ttft_s), ("tpot_s", tpot_s)):
-        if target is not None and not target > 0:
-            raise InputError("must be above 0", key=name, value=target)
+    check_targets(ttft_s, tpot_s)
     within = largest_concurrency(
         replica.constants,
         flat[0],
@@ -316,6 +314,13 @@ def _concurrency(replica: Replica, flat: list[Array], key: str | None, ttft_s: f
         capped=replica.capped_constants,
     )[0]
     return np.where(within > 0, within, math.nan)
+
+
+def check_targets(ttft_s: float | None, tpot_s: float | None) -> None:
+    """InputError for a latency target that is not above 0."""
+    for name, target in (("ttft_s", ttft_s), ("tpot_s", tpot_s)):
+        if target is not None and not target > 0:
+            raise InputError("must be above 0", key=name, value=target)
 
 
 def check_columns(columns: Sequence[str] | None) -> tuple[str, ...] | None:
@@ -363,7 +368,7 @@ def plan(replica: Replica, terms: Money, columns: tuple[str, ...] | None) -> Pla
     """The plan of some columns, or of all that the terms give; InputError for a column that they do not."""
     from accelmodel.studies.kernel import wanted
 
-    sells = terms.token_prices is not None or terms.hours_usd_per_h(replica) is not None
+    sells = terms.sells(replica)
     own = {name: (name, 0.0, 1.0) for name in (*_LOAD, *_SERVED) if name != "output_tokens_per_s_per_accelerator"}
     own["output_tokens_per_s_per_accelerator"] = ("output_tokens_per_s", 0.0, 1.0 / replica.accelerators)
     own |= {name: (name, 0.0, 1.0) for name in (*_COSTS, *(_SOLD if sells else ()))}
@@ -381,11 +386,11 @@ def plan(replica: Replica, terms: Money, columns: tuple[str, ...] | None) -> Pla
         if name not in own and name not in fixed:
             raise InputError(f"no operating point has the column '{name}'", key="columns", value=name, allowed=(*own, *fixed))
     written = {name: own[name] for name in order if name in own}
-    record = _terms(replica, terms, asked=columns is not None and any("usd" in row or row == "margin_fraction" for row, _, _ in written.values()))
+    record = money_record(replica, terms, asked=columns is not None and any("usd" in row or row == "margin_fraction" for row, _, _ in written.values()))
     return Plan(order, wanted(written, bool(record["usd_per_h_per_w"][0])), record, {name: fixed[name] for name in order if name in fixed})
 
 
-def _terms(replica: Replica, terms: Money, asked: bool) -> npt.NDArray[np.void]:
+def money_record(replica: Replica, terms: Money, asked: bool) -> npt.NDArray[np.void]:
     """The money of a replica in the kernel's record; its cost is linear in its draw, so two evaluations give both coefficients.
 
     Where a figure of the cost is unknown, InputError names it if a column of money was asked for; otherwise those columns are null.
