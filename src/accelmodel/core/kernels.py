@@ -156,31 +156,43 @@ def pairs_cost(caps: int, cap_tokens: Array, per_pair: float, per_capped: Array,
 
 
 @jit
-def broadcast(values: Array, shape: Integers, strides: Integers, start: int, n: int, out: Array) -> None:
-    """`n` elements from `start` on of an array broadcast to `shape` in C order; strides are in elements, 0 along broadcast axes."""
-    last = shape[shape.shape[0] - 1]
-    step = strides[strides.shape[0] - 1]
-    if values.shape[0] == 1:
+def _copy_run(values: Array, offset: int, step: int, out: Array, begin: int, n: int) -> None:
+    """`n` elements from `offset` on, `step` apart, to out[begin:]."""
+    if step == 0:
+        value = values[offset]
         for i in range(n):
-            out[i] = values[0]
-        return
-    filled = 0
+            out[begin + i] = value
+    elif step == 1:
+        for i in range(n):
+            out[begin + i] = values[offset + i]
+    else:
+        for i in range(n):
+            out[begin + i] = values[offset + i * step]
+
+
+@jit
+def broadcast(a: Array, b: Array, c: Array, d: Array, shape: Integers, strides: Integers, start: int, n: int, out: Array, apart: int) -> None:
+    """`n` elements from `start` on of four arrays broadcast to `shape` in C order, into four rows of `out`, `apart` from each other.
+
+    Strides (4, axes) are in elements, 0 along broadcast axes. The way through the axes is found once for all four.
+    """
+    axes = shape.shape[0]
+    last, filled = shape[axes - 1], 0
+    s0, s1, s2, s3 = strides[0, axes - 1], strides[1, axes - 1], strides[2, axes - 1], strides[3, axes - 1]
     while filled < n:
-        position = start + filled
-        column = position % last
-        rest, offset = position // last, 0
-        for axis in range(shape.shape[0] - 2, -1, -1):
-            offset += (rest % shape[axis]) * strides[axis]
+        rest = (start + filled) // last
+        column = start + filled - rest * last
+        o0, o1, o2, o3 = column * s0, column * s1, column * s2, column * s3
+        for axis in range(axes - 2, -1, -1):
+            index = rest % shape[axis]
             rest //= shape[axis]
+            o0 += index * strides[0, axis]
+            o1 += index * strides[1, axis]
+            o2 += index * strides[2, axis]
+            o3 += index * strides[3, axis]
         run = min(last - column, n - filled)
-        if step == 0:
-            value = values[offset]
-            for i in range(run):
-                out[filled + i] = value
-        elif step == 1:
-            for i in range(run):
-                out[filled + i] = values[offset + column + i]
-        else:
-            for i in range(run):
-                out[filled + i] = values[offset + (column + i) * step]
+        _copy_run(a, o0, s0, out, filled, run)
+        _copy_run(b, o1, s1, out, apart + filled, run)
+        _copy_run(c, o2, s2, out, 2 * apart + filled, run)
+        _copy_run(d, o3, s3, out, 3 * apart + filled, run)
         filled += run

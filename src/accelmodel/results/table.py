@@ -45,6 +45,12 @@ def labels(codes: np.ndarray[Any, np.dtype[np.float64]], names: Sequence[str]) -
     return pa.DictionaryArray.from_arrays(pa.array(codes.astype(np.int8)), pa.array(list(names)))
 
 
+def every(length: int) -> pa.Array:
+    """A boolean column that is true throughout, made of its bits: converting bytes to bits takes longer than computing a point does."""
+    bits = pa.py_buffer(np.full(-(-length // 8), 255, np.uint8))
+    return pa.BooleanArray.from_buffers(pa.bool_(), length, [None, bits])
+
+
 def constant(value: str | float, length: int) -> pa.Array:
     """A column of one value: of numbers, or of a dictionary-encoded string."""
     if isinstance(value, str):

@@ -88,6 +88,23 @@ _TTFT, _TPOT, _LATENCY, _OUT, _IN, _RUN, _WAITING, _KV_CAPACITY, _FITS, _BINDING
 _CONTEXT, _FRESH, _CACHED, _RUNNING, _BATCH, _MICRO, _GROUPED, _TOKENS, _STEP, _LONE, _MARGINAL, _CACHED_S = (PLACE[name] for name in _NAMES[18:30])
 _KV, _MEMORY, _COMPUTE, _NETWORK, _DISTINCT, _WEIGHTS, _A, _B = (PLACE[name] for name in _NAMES[30:])
 
+# The prompt whose prefill fills the whole of its rows lies behind two of them, where a row has room to the next.
+_LAST_ISL, _LAST_HIT = _LONE + BLOCK, _MARGINAL + BLOCK
+
+
+@jit
+def forget(f: Array) -> None:
+    """Say that the rows of prefill in a buffer are of no known prompt: it was another replica's, or is new."""
+    f[_LAST_ISL] = math.nan
+
+
+@jit
+def scratch(rows: int) -> Array:
+    """A new buffer of blocks' rows."""
+    f = np.empty(rows * STRIDE)
+    forget(f)
+    return f
+
 
 @jit
 def admit(c: Any, f: Array, n: int) -> None:
@@ -221,19 +238,21 @@ def prefill(c: Any, f: Array, bits: Integers, n: int) -> None:
 
 @jit
 def _prefill_once(c: Any, f: Array, bits: Integers, n: int) -> None:
-    """`prefill`, worked once where the whole block has one prompt, as most blocks of a grid have: the same numbers, to the last bit."""
+    """`prefill`, worked once where the whole block has one prompt, and not at all where that is the last block's: the same numbers, to the last bit."""
     tokens, hit, others = f[_ISL], f[_HIT], 0
     for i in range(n):
         others += 1 if f[_ISL + i] != tokens or f[_HIT + i] != hit else 0
     if others > 0:
         prefill(c, f, bits, n)
-        return
-    prefill(c, f, bits[:1], 1)
-    lone, marginal, cached_s = f[_LONE], f[_MARGINAL], f[_CACHED_S]
-    for i in range(n):
-        f[_LONE + i] = lone
-        f[_MARGINAL + i] = marginal
-        f[_CACHED_S + i] = cached_s
+        forget(f)
+    elif tokens != f[_LAST_ISL] or hit != f[_LAST_HIT]:
+        prefill(c, f, bits[:1], 1)
+        lone, marginal, cached_s = f[_LONE], f[_MARGINAL], f[_CACHED_S]
+        for i in range(BLOCK):
+            f[_LONE + i] = lone
+            f[_MARGINAL + i] = marginal
+            f[_CACHED_S + i] = cached_s
+        f[_LAST_ISL], f[_LAST_HIT] = tokens, hit
 
 
 @jit
@@ -426,16 +445,11 @@ class Grid:
         return cls(flat, np.array(shape, dtype=np.int64), strides)  # type: ignore[arg-type]
 
 
-@jit
-def _spread(values: Array, shape: Integers, strides: Integers, out: Array) -> None:
-    broadcast(values, shape, strides, 0, out.shape[0], out)
-
-
 def spread(grid: Grid, row: int) -> Array:
     """One input of a grid copied out to every point, shape (grid.size,)."""
-    out = np.empty(grid.size)
-    _spread(grid.values[row], grid.shape, grid.strides[row], out)
-    return out
+    steps = 8 * grid.strides[row]
+    whole: Array = np.lib.stride_tricks.as_strided(grid.values[row], grid.shape.tolist(), steps.tolist(), writeable=False).reshape(-1)
+    return whole.copy()
 
 
 @jit
@@ -453,13 +467,10 @@ def _closed_loop(
     end: int,
 ) -> None:
     """`served_block` over the points from `begin` to `end`."""
-    f, spare, bits = np.empty(ROWS * STRIDE), np.empty(ROWS * STRIDE), np.empty(BLOCK, np.int64)
+    f, spare, bits = scratch(ROWS), scratch(ROWS), np.empty(BLOCK, np.int64)
     for start in range(begin, end, BLOCK):
         n = min(BLOCK, end - start)
-        broadcast(input_tokens, shape, strides[0], start, n, f[_ISL : _ISL + n])
-        broadcast(output_tokens, shape, strides[1], start, n, f[_OSL : _OSL + n])
-        broadcast(concurrency, shape, strides[2], start, n, f[_CLIENTS : _CLIENTS + n])
-        broadcast(prefix_hit_fraction, shape, strides[3], start, n, f[_HIT : _HIT + n])
+        broadcast(input_tokens, output_tokens, concurrency, prefix_hit_fraction, shape, strides, start, n, f, STRIDE)
         served_block(constants, capped, 0, f, spare, bits, n, 1, 1)
         for row in range(14):
             for i in range(n):

@@ -9,7 +9,7 @@ import numpy as np
 from accelmodel.core.fold import Constants
 from accelmodel.core.jit import jit
 from accelmodel.core.kernels import BLOCK, Array
-from accelmodel.serving.steady_state import NO_CAP, PLACE, ROWS, STRIDE, served_block
+from accelmodel.serving.steady_state import NO_CAP, PLACE, ROWS, forget, scratch, served_block
 
 LARGEST_CONCURRENCY = 65_536
 _STEPS = 17  # halvings from LARGEST_CONCURRENCY to one
@@ -21,8 +21,10 @@ _TTFT, _TPOT, _WAITING, _FITS = (PLACE[name] for name in ("time_to_first_token_s
 @jit
 def _search(constants: Constants, capped: Constants, input_tokens: Array, output_tokens: Array, hit: Array, ttft_s: float, tpot_s: float, out: Array) -> None:
     """`largest_concurrency` of every record of `constants` (replicas,) at every load (n,), into out (replicas, n)."""
-    f, spare, bits = np.empty(ROWS * STRIDE), np.empty(ROWS * STRIDE), np.empty(BLOCK, np.int64)
+    f, spare, bits = scratch(ROWS), scratch(ROWS), np.empty(BLOCK, np.int64)
     for r in range(constants.shape[0]):
+        forget(f)
+        forget(spare)
         for i in range(input_tokens.shape[0]):
             f[_ISL], f[_OSL], f[_HIT] = input_tokens[i], output_tokens[i], hit[i]
             low, high = 0, LARGEST_CONCURRENCY + 1

@@ -12,8 +12,10 @@ import numpy as np
 from accelmodel.core.fold import Constants
 from accelmodel.core.jit import jit
 from accelmodel.core.kernels import BLOCK, Array, Integers, broadcast
+from accelmodel.core.stores import PAST_CACHE_FROM, store_past_cache
 from accelmodel.economics import kernels as money
-from accelmodel.serving.steady_state import INPUTS, OUTPUTS, ROWS, STRIDE, Grid, in_threads, served_block
+from accelmodel.results.memory import empty
+from accelmodel.serving.steady_state import INPUTS, OUTPUTS, ROWS, STRIDE, Grid, forget, in_threads, scratch, served_block
 from accelmodel.serving.steady_state import PLACE as ENGINE_PLACE
 
 # What is made of a block's outputs, in rows behind those of the engine.
@@ -48,8 +50,6 @@ TERMS = np.dtype(
         ("sells_tokens", "i8"),
     ]
 )
-
-_LINE, _PAGE, _APART = 8, 64, 5  # numbers in a line of the cache; lines in a page; lines between equal places of neighbouring columns, modulo a page
 
 _cost_usd_per_mtok = jit(money.cost_usd_per_mtok)
 _revenue_usd_per_h = jit(money.revenue_usd_per_h)
@@ -160,28 +160,29 @@ def _run(
     end: int,
 ) -> None:
     """The wanted columns of the points from `begin` to `end` into `out` (columns, n); counts points that do not fit."""
-    f, spare, bits = np.empty((ROWS + len(_MADE)) * STRIDE), np.empty(ROWS * STRIDE), np.empty(BLOCK, np.int64)
-    missing = 0
+    f, spare, bits = scratch(ROWS + len(_MADE)), scratch(ROWS), np.empty(BLOCK, np.int64)
+    missing, flat, is_large = 0, out.reshape(-1), out.size * out.itemsize >= PAST_CACHE_FROM
     for start in range(begin, end, BLOCK):
         n = min(BLOCK, end - start)
-        broadcast(input_tokens, shape, strides[0], start, n, f[_INPUT_ROWS[0] : _INPUT_ROWS[0] + n])
-        broadcast(output_tokens, shape, strides[1], start, n, f[_INPUT_ROWS[1] : _INPUT_ROWS[1] + n])
-        broadcast(concurrency, shape, strides[2], start, n, f[_INPUT_ROWS[2] : _INPUT_ROWS[2] + n])
-        broadcast(prefix_hit_fraction, shape, strides[3], start, n, f[_INPUT_ROWS[3] : _INPUT_ROWS[3] + n])
+        broadcast(input_tokens, output_tokens, concurrency, prefix_hit_fraction, shape, strides, start, n, f, STRIDE)
         _fill_block(constants, capped, terms, 0, f, spare, bits, n, needs)
         for i in range(n):
             missing += 1 if f[_FITS + i] == 0.0 else 0
         for k in range(places.shape[0]):
-            place, a, b = places[k], offset[k], scale[k]
-            for i in range(n):
-                out[k, start + i] = a + b * f[place + i]
+            place, a, b, first = places[k], offset[k], scale[k], k * out.shape[1] + start
+            if is_large:
+                for i in range(n):
+                    store_past_cache(flat, first + i, a + b * f[place + i])
+            else:
+                for i in range(n):
+                    flat[first + i] = a + b * f[place + i]
     misfits[0] = missing
 
 
 def run(constants: Constants, capped: Constants, terms: Constants, grid: Grid, columns: Wanted, threads: int) -> tuple[Array, int]:
     """Wanted columns of a grid, shape (columns, grid.size), and how many points do not fit."""
     size = grid.size
-    out, counts = np.empty((len(columns.names), _spread_apart(size))), []
+    out, counts = empty(len(columns.names), size), []
 
     def work(begin: int, end: int) -> None:
         misfits = np.zeros(1, dtype=np.int64)
@@ -190,14 +191,16 @@ def run(constants: Constants, capped: Constants, terms: Constants, grid: Grid, c
         counts.append(int(misfits[0]))
 
     in_threads(work, size, threads)
-    return out[:, :size], sum(counts)
+    return out, sum(counts)
 
 
 @jit
 def _compare(constants: Constants, capped: Constants, terms: Constants, loads: Array, place: int, needs: Integers, out: Array) -> None:
     """The row at `place` of every replica at its own load, (replicas, len(INPUTS)), into `out` (replicas,)."""
-    f, spare, bits = np.empty((ROWS + len(_MADE)) * STRIDE), np.empty(ROWS * STRIDE), np.empty(BLOCK, np.int64)
+    f, spare, bits = scratch(ROWS + len(_MADE)), scratch(ROWS), np.empty(BLOCK, np.int64)
     for r in range(constants.shape[0]):
+        forget(f)
+        forget(spare)
         for k in range(loads.shape[1]):
             f[_INPUT_ROWS[k]] = loads[r, k]
         _fill_block(constants, capped, terms, r, f, spare, bits, 1, needs)
@@ -210,9 +213,3 @@ def compare(constants: Constants, capped: Constants, terms: Constants, loads: Ar
     out = np.empty(len(constants))
     _compare(constants, capped, terms, np.ascontiguousarray(loads), int(only.places[0]), only.needs, out)
     return out
-
-
-def _spread_apart(size: int) -> int:
-    """Length of a long column, padded by less than a page, so that equal places of no two of 64 columns fall on the same lines of a cache."""
-    lines = -(-size // _LINE)
-    return size if size < _PAGE * _LINE else (lines + (_APART - lines) % _PAGE) * _LINE

@@ -349,7 +349,7 @@ _SERVED = (
 )
 _COSTS = ("replica_cost_usd_per_h", "cost_usd_per_mtok_input", "cost_usd_per_mtok_cached_input", "cost_usd_per_mtok_output", "cost_usd_per_mtok")
 _SOLD = ("revenue_usd_per_h", "margin_fraction")
-_FIXED = ("weight_bytes_per_accelerator", "occupancy", "cost_basis", "calibrated")
+_ALWAYS_NUMBERS = ("input_tokens", "output_tokens", "prefix_hit_fraction", "kv_capacity_tokens", "weight_bytes_per_accelerator", "occupancy")
 _WHERE_NOT_RUNNING = {"fits": 0.0, "binding": 4.0}
 
 
@@ -373,13 +373,14 @@ def plan(replica: Replica, terms: Money, columns: tuple[str, ...] | None) -> Pla
     own["output_tokens_per_s_per_accelerator"] = ("output_tokens_per_s", 0.0, 1.0 / replica.accelerators)
     own |= {name: (name, 0.0, 1.0) for name in (*_COSTS, *(_SOLD if sells else ()))}
     own |= _bounds(replica, own)
+    numbers = {"weight_bytes_per_accelerator": replica.memory.weight_bytes * replica.accelerator.ranks, "occupancy": terms.occupancy}
+    own |= {name: ("fits", value, 0.0) for name, value in numbers.items()}  # a number that is the same everywhere is written like the others
     fixed = {
-        "weight_bytes_per_accelerator": replica.memory.weight_bytes * replica.accelerator.ranks,
-        "occupancy": terms.occupancy,
         "cost_basis": terms.basis,
         "calibrated": "extrapolated" if replica.is_extrapolated else "measured",
     }
-    order = columns or (*_LOAD, *_SERVED, *fixed, *(name for name in own if name not in _LOAD and name not in _SERVED))
+    first = (*_LOAD, *_SERVED, *numbers, *fixed)
+    order = columns or (*first, *(name for name in own if name not in first))
     for name in order:
         if name.removesuffix(LOW).removesuffix(HIGH) in _SOLD and not sells:
             raise InputError(f"column '{name}' needs an offer that sells tokens, or hours on the cloud's books", key="offer", value=name)
@@ -440,7 +441,7 @@ def _run(replica: Replica, load: Load, made: Plan) -> tuple[Array, bool]:
     out, misfits = run(replica.constants, replica.capped_constants, made.terms, load.grid, made.wanted, _THREADS)
     if load.impossible is not None:
         for row, name in enumerate(made.wanted.names):
-            if name not in ("input_tokens", "output_tokens", "prefix_hit_fraction", "kv_capacity_tokens"):
+            if name not in _ALWAYS_NUMBERS:
                 out[row, load.impossible] = _WHERE_NOT_RUNNING.get(name, math.nan)
     return out, misfits > 0 or load.impossible is not None
 
@@ -449,7 +450,7 @@ def columns_of(replica: Replica, load: Load, terms: Money, columns: tuple[str, .
     """Column -> array or Arrow array, the wanted ones in their order."""
     import pyarrow as pa
 
-    from accelmodel.results.table import constant, labels, numbers
+    from accelmodel.results.table import constant, every, labels, numbers
     from accelmodel.serving.steady_state import BINDINGS
 
     made = plan(replica, terms, columns)
@@ -457,7 +458,7 @@ def columns_of(replica: Replica, load: Load, terms: Money, columns: tuple[str, .
     values: dict[str, Any] = {name: constant(value, load.grid.size) for name, value in made.fixed.items()}
     for name, row in zip(made.wanted.names, out, strict=True):
         if name == "fits":
-            values[name] = pa.array(row == 1.0)
+            values[name] = pa.array(row == 1.0) if gaps else every(row.size)
         elif name == "binding":
             values[name] = labels(row, BINDINGS)
         else:
