@@ -407,4 +407,4 @@ def test_what_cannot_be_combined_is_refused_by_name(changes: dict[str, object], 
 
 def test_table_is_made_afresh_and_equal():
     one = one_accelerator("gpt-oss-20b")
-    assert operator_table(one).tobytes() == one.table.tobytes()
+    assert operator_table(one, one.blocks).tobytes() == one.table.tobytes()

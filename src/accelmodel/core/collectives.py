@@ -199,9 +199,11 @@ def scaled(lines: Lines, factor: float) -> Lines:
     return (latency_0, byte_0 * factor), (latency_1, byte_1 * factor), (latency_2, byte_2 * factor)
 
 
-def joined(*parts: Lines) -> Lines:
+def joined(first: Lines, second: Lines) -> Lines:
     """One collective after the other."""
-    return tuple((sum(lines[k][0] for lines in parts), sum(lines[k][1] for lines in parts)) for k in range(3))  # type: ignore[return-value]
+    (a0, t0), (a1, t1), (a2, t2) = first
+    (b0, u0), (b1, u1), (b2, u2) = second
+    return (a0 + b0, t0 + u0), (a1 + b1, t1 + u1), (a2 + b2, t2 + u2)
 
 
 def fastest_slope(*options: Lines) -> Lines:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from accelmodel.catalog.models import Architecture, Dense, Moe
-from accelmodel.core.operators import ACTIVATION_BYTES, layer_weight_bytes
+from accelmodel.core.operators import ACTIVATION_BYTES
 from accelmodel.core.replica import Replica
 
 
@@ -41,7 +41,7 @@ def memory_of(replica: Replica) -> Memory:
         ends_bytes += _ends_bytes(replica, replica.draft.architecture)
     return Memory(
         usable_bytes=replica.accelerator.memory.si / ranks * p["usable_memory_fraction"],
-        weight_bytes=layer_weight_bytes(replica) / parts.pipeline * replica.stage_balance + ends_bytes,
+        weight_bytes=sum(block.layer_weight_bytes for block in replica.blocks) / parts.pipeline * replica.stage_balance + ends_bytes,
         activation_bytes=activation_bytes(replica),
         runtime_bytes=(p["runtime_reserve"] + p["graph_reserve"]) / ranks,
     )

@@ -20,6 +20,7 @@ import functools
 import math
 import struct
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
@@ -99,10 +100,17 @@ class Block(NamedTuple):
     layer_weight_bytes: float
 
 
+@dataclass(frozen=True)
+class _Made:
+    """What was made before of the same architecture, accelerator, calibration and precision: many cuts of a model share most of their rows."""
+
+    blocks: dict[tuple[Any, ...], Block] = field(default_factory=dict)
+    stored_bytes: dict[tuple[int, int], float] = field(default_factory=dict)
+
+
 @functools.lru_cache(maxsize=64)
-def _made(*_of: Any) -> tuple[dict[tuple[Any, ...], Block], dict[tuple[int, int], float]]:
-    """Blocks of rows made before of the same architecture, accelerator, calibration and precision: many cuts of a model share most of theirs."""
-    return {}, {}
+def _made(*_of: Any) -> _Made:
+    return _Made()
 
 
 class _Builder:
@@ -131,9 +139,12 @@ class _Builder:
         self.tp = self.parts.tensor
         self.groups = self.parts.attention_data * self.parts.context
         self.share = 1.0 / self.groups
-        self.kept, self.stored = _made(
-            Same(architecture), Same(replica.accelerator), Same(replica.calibration), replica.engine, replica.precision, step_tokens, prefix, repeats
-        )
+
+    @cached_property
+    def made(self) -> _Made:
+        """What was made before."""
+        of = (self.architecture, self.replica.accelerator, self.replica.calibration)
+        return _made(*(Same(one) for one in of), self.replica.engine, self.replica.precision, self.step_tokens, self.prefix, self.repeats)
 
     @cached_property
     def per_rank(self) -> float:
@@ -169,10 +180,10 @@ class _Builder:
     def block(self, rows: Callable[[], Iterable[Row]], *depends_on: int) -> Block:
         """Rows of a method, made once for equal `depends_on`, which must hold all of the cut that the method looks at."""
         key = (rows.__name__, *depends_on)
-        found = self.kept.get(key)
+        found = self.made.blocks.get(key)
         if found is None:
             made = list(rows())
-            found = self.kept[key] = Block(self.pack(made), sum(row.layers * row.weight_bytes for row in made if not row.sampled))
+            found = self.made.blocks[key] = Block(self.pack(made), sum(row.layers * row.weight_bytes for row in made if not row.sampled))
         return found
 
     def dtype(self, component: Literal["attention", "ffn", "expert"]) -> str:
@@ -438,9 +449,9 @@ class _Builder:
     def stored_bytes(self, part: Attention) -> float:
         """Bytes of KV cache that a token leaves on one rank in one layer."""
         key = (id(part), self.tp)  # parts live as long as the architecture, which the cache holds
-        if key not in self.stored:
-            self.stored[key] = sum(row.stored_bytes for row in self.attention(part, 1.0))
-        return self.stored[key]
+        if key not in self.made.stored_bytes:
+            self.made.stored_bytes[key] = sum(row.stored_bytes for row in self.attention(part, 1.0))
+        return self.made.stored_bytes[key]
 
     def query_and_output_width(self, part: Attention) -> tuple[float, float]:
         """Numbers in the queries, and in the attention output, of one token on one rank."""
@@ -534,15 +545,12 @@ def _builders(replica: Replica) -> Iterator[_Builder]:
         yield _Builder(replica, own, (LayerGroup(count=1, attention=own.nextn.attention, ffn=own.nextn.ffn),), repeats=drafted, prefix="draft_", is_nextn=True)
 
 
-def operator_table(replica: Replica) -> Table:
+def blocks_of(replica: Replica) -> list[Block]:
+    """Blocks of a replica's table but for the network's: enough to know its weights."""
+    return [block for builder in _builders(replica) for block in builder.blocks()]
+
+
+def operator_table(replica: Replica, blocks: Iterable[Block]) -> Table:
     """The replica's operator table, shape (rows,), dtype TABLE, in SI per rank; `layers` and `repeats` are not multiplied in."""
-    found = []
-    for builder in _builders(replica):
-        found += [block.rows for block in builder.blocks()]
-        found.append(builder.pack(builder.network()))
-    return np.frombuffer(bytearray(b"".join(found)), dtype=TABLE)
-
-
-def layer_weight_bytes(replica: Replica) -> float:
-    """Weights of all layers on one rank, LM heads not included."""
-    return sum(block.layer_weight_bytes for builder in _builders(replica) for block in builder.blocks())
+    networks = (builder.pack(builder.network()) for builder in _builders(replica))
+    return np.frombuffer(bytearray(b"".join((*(block.rows for block in blocks), *networks))), dtype=TABLE)

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Generic, Literal, TypeVar, get_args
 from accelmodel.catalog.calibrations import Calibration, Spread
 from accelmodel.catalog.figures import Figure
 from accelmodel.catalog.hardware import Accelerator, System
-from accelmodel.catalog.models import Architecture, Linear, Mamba2, Model, Moe
+from accelmodel.catalog.models import Architecture, Attention, Gqa, Linear, Mamba2, Model, Moe
 from accelmodel.errors import InputError
 
 if TYPE_CHECKING:
     from accelmodel.core.fold import Constants
     from accelmodel.core.memory import Memory
-    from accelmodel.core.operators import Table
+    from accelmodel.core.operators import Block, Table
 
 Object = TypeVar("Object")
 
@@ -106,6 +106,11 @@ class Parallelism:
     def expert_tensor(self) -> int:
         """Ranks that share one expert's matrices."""
         return self.stage_ranks // self.expert
+
+
+def _heads_of(part: Attention | None) -> int | None:
+    """Heads that tensor-parallel ranks share out; None where a layer does not attend."""
+    return part.value_heads if isinstance(part, Linear) else None if part is None else part.heads
 
 
 Mode = Literal["continuous", "static", "disaggregated"]
@@ -230,7 +235,7 @@ class Replica:
         if self.pads_heads:
             return
         for group in model.architecture.groups:
-            heads: int = getattr(group.attention, "heads", getattr(group.attention, "value_heads", tp))
+            heads = _heads_of(group.attention) or tp
             if heads % tp:
                 legal = [str(size) for size in range(1, heads + 1) if heads % size == 0]
                 raise InputError(
@@ -238,7 +243,7 @@ class Replica:
                     key="tensor_parallel",
                     value=tp,
                 )
-            kv_heads: int = getattr(group.attention, "kv_heads", tp)
+            kv_heads = group.attention.kv_heads if isinstance(group.attention, Gqa) else tp
             if kv_heads % tp and tp % kv_heads:
                 raise InputError(
                     f"tensor_parallel {tp} neither divides the {kv_heads} KV heads of '{model.name}' nor is a multiple of them",
@@ -266,7 +271,7 @@ class Replica:
         """Accelerators that a group of ranks lies on."""
         return math.ceil(ranks / self.accelerator.ranks)
 
-    @property
+    @cached_property
     def stage_balance(self) -> float:
         """Time of the slowest pipeline stage over the mean: stages hold whole layers."""
         stages, layers = self.parallelism.pipeline, self.model.architecture.layers
@@ -303,11 +308,18 @@ class Replica:
         return self.precision.kv or "bf16"
 
     @cached_property
+    def blocks(self) -> list[Block]:
+        """The operator table's blocks but for the network's."""
+        from accelmodel.core.operators import blocks_of
+
+        return blocks_of(self)
+
+    @cached_property
     def table(self) -> Table:
         """The operator table."""
         from accelmodel.core.operators import operator_table
 
-        return operator_table(self)
+        return operator_table(self, self.blocks)
 
     @cached_property
     def memory(self) -> Memory:

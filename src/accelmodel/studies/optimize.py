@@ -13,7 +13,7 @@ import numpy as np
 from accelmodel.catalog.hardware import AcceleratorFigures
 from accelmodel.catalog.library import Library
 from accelmodel.catalog.models import Model
-from accelmodel.core.replica import Replica
+from accelmodel.core.replica import Parallelism, Replica
 from accelmodel.errors import InputError
 from accelmodel.studies.money import HOME_SITE, OWNER, Money, library, money
 from accelmodel.studies.points import check_targets, columns_of, load_of, money_record, replica
@@ -65,7 +65,7 @@ def cuts(of: Library, model: Model, system: str, **options: Any) -> Iterator[Rep
                     ways = first.parallelism
                     inside = data * ways.pipeline * ways.context
                     tensor = options.get("tensor_parallel") or max(accelerators * ranks // inside, 1)
-                    yield replace(first, accelerators=accelerators, parallelism=replace(ways, tensor=tensor, expert=expert, attention_data=data))
+                    yield replace(first, accelerators=accelerators, parallelism=Parallelism(tensor, ways.pipeline, expert, data, ways.context))
             except InputError as error:
                 if error.key not in _CUT:
                     raise  # an option that is wrong for every cut; others are cuts that heads, experts or layers do not allow
