@@ -16,6 +16,7 @@ import typer
 from accelmodel.cli import catalog
 from accelmodel.cli.calibrate import calibrate
 from accelmodel.cli.evaluate import evaluate
+from accelmodel.cli.explain import explain
 from accelmodel.cli.optimize import optimize
 from accelmodel.cli.output import emit, is_debugging, tell
 from accelmodel.cli.run import new, run
@@ -36,6 +37,7 @@ app.command()(evaluate)
 app.command()(optimize)
 app.command()(validate)
 app.command()(calibrate)
+app.command()(explain)
 app.command()(new)
 app.add_typer(catalog.app, name="catalog")
 

@@ -54,12 +54,14 @@ def _pieces(constants: Constants, inputs: Array, out: Array) -> None:
                 out[row, start + i] = f[_PIECES[row] + i]
 
 
-def pieces(constants: Constants, input_tokens: Array, output_tokens: Array, concurrency: Array, *, unbounded: bool = False) -> Pieces:
+def pieces(
+    constants: Constants, input_tokens: Array, output_tokens: Array, concurrency: Array, prefix_hit_fraction: Array | float = 0.0, *, unbounded: bool = False
+) -> Pieces:
     """Pieces of some loads, arrays (n,); `unbounded` lets every client run, whatever the memory holds."""
     if unbounded:
         constants = constants.copy()
         constants["pool_bytes"] = 1e30
-    rows = np.broadcast_arrays(input_tokens, output_tokens, concurrency, 0.0)
+    rows = np.broadcast_arrays(input_tokens, output_tokens, concurrency, prefix_hit_fraction)
     inputs = np.array([row.reshape(-1) for row in rows], dtype=np.float64)
     out = np.empty((len(_PIECES), inputs.shape[1]))
     _pieces(constants, inputs, out)

@@ -182,7 +182,11 @@ class Context:
 
     def point(self, cell: Cell) -> Point:
         """The operating point of a cell's own load."""
-        return point_of(cell.replica, self._load(cell, [{}]), cell.money)
+        return self.point_at(cell, {})
+
+    def point_at(self, cell: Cell, load: Mapping[str, Any]) -> Point:
+        """The operating point of a cell at one load."""
+        return point_of(cell.replica, self._load(cell, [load]), cell.money)
 
     def _load(self, cell: Cell, loads: Sequence[Mapping[str, Any]]) -> Load:
         keys = [key for key in LOAD_KEYS if key in cell.situation or any(key in one for one in loads)]
@@ -195,6 +199,13 @@ class Context:
             targets["prefix_cache"] = self.catalog.workload(cell.situation["prefix_cache"])
             arrays.pop("prefix_hit_fraction", None)
         return load_of(cell.replica, **arrays, **targets)
+
+
+def study_kinds() -> dict[str, Callable[[Context, Any], StudyResult]]:
+    """What runs each kind of study."""
+    from accelmodel.studies import day, demand, fleet, grid, price_shock
+
+    return {"points": grid.study, "fleet": fleet.study, "demand": demand.study, "price-shock": price_shock.study, "day": day.study}
 
 
 def run(
@@ -211,15 +222,7 @@ def run(
     `set` overrides keys by dotted name ({"base.occupancy": 0.6}); `studies` picks some of the scenario's. `progress` is told what runs. Raises
     InputError with file and key for anything that cannot be read, is unknown or cannot run.
     """
-    from accelmodel.studies import day, demand, fleet, grid, price_shock
-
-    kinds: dict[str, Callable[[Context, Any], StudyResult]] = {
-        "points": grid.study,
-        "fleet": fleet.study,
-        "demand": demand.study,
-        "price-shock": price_shock.study,
-        "day": day.study,
-    }
+    kinds = study_kinds()
     if set is not None and not isinstance(set, Mapping):
         raise InputError("must be a mapping of dotted keys to values", key="set", value=set)
     lib = catalog or library()
