@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,13 +11,19 @@ from accelmodel.cli.options import Catalog, Quiet
 from accelmodel.cli.output import emit, open_catalog, tell, tell_of_compilation
 from accelmodel.cli.validate import Measured
 
+if TYPE_CHECKING:
+    from accelmodel.catalog.library import Library
+    from accelmodel.studies.calibrate import Calibrated
+
 
 def calibrate(
     measured: Measured,
     *,
     output: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the calibrations' TOML files; made where it is missing.")],
     cross_validate: Annotated[bool, typer.Option("--cross-validate", help="Print the errors on groups left out whole.")] = False,
-    report: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a page of Markdown about the errors on left-out groups.")] = None,
+    report: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write a page of Markdown about the errors on left-out groups, with drawings beside it.")
+    ] = None,
     catalog: Catalog = None,
     quiet: Quiet = False,
 ) -> None:
@@ -32,11 +38,24 @@ def calibrate(
     tell_of_compilation(quiet=quiet)
     result = cross_validated(measured, output, catalog=library, progress=lambda message: tell(message, quiet=quiet))
     if report is not None:
-        from accelmodel.studies.accuracy import page
-
-        report.write_text(page(result), encoding="utf-8")
-        tell(f"wrote {report}", quiet=quiet)
+        _write_page(report, result, library)
+        tell(f"wrote {report}, and drawings beside it", quiet=quiet)
     for calibration in result.calibrations:
         emit(f"{calibration.name}: {calibration.fitted_on}")
         for name, error in calibration.errors.items() if cross_validate else ():
             emit(f"  left out, {name}: median {100 * error.median:.1f} %, mean {100 * error.mean:.1f} %, 90th {100 * error.p90:.1f} % of {error.rows:,} rows")
+
+
+def _write_page(path: Path, result: Calibrated, catalog: Library) -> None:
+    """The page about errors, and a drawing of each quantity beside it, named after page and quantity."""
+    from accelmodel.reports.scatter import scatter
+    from accelmodel.studies.accuracy import UNITS, page, shown
+
+    rows = shown(result)
+    drawn = {name: rows[rows["quantity"] == name] for name in UNITS}
+    pictures = {
+        name: scatter(path.with_name(f"{path.stem}-{name}.svg"), some, "load", unit).name
+        for (name, some), unit in zip(drawn.items(), UNITS.values(), strict=True)
+        if len(some)
+    }
+    path.write_text(page(result, catalog, pictures), encoding="utf-8")
