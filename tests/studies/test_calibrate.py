@@ -12,39 +12,10 @@ import pytest
 
 import accelmodel as am
 from accelmodel.cli.main import execute
-from accelmodel.studies.calibrate import folds, rows_of, shaken, shaken_constants
+from accelmodel.studies.calibrate import folds, rows_of, shaken
 from accelmodel.studies.calibration_files import write
 from accelmodel.studies.measured import measurements
-from accelmodel.studies.validate import quantities
-
-SHARED = {
-    "source": "own bench",
-    "engine": "NxD Inference",
-    "scenario": "static",
-    "serving_mode": "static",
-    "trust": "A",
-    "precision_weights": "bf16",
-    "note": "",
-}
-PLACES = (
-    ("Llama-3.1-8B", "Trainium2", 1, 4),
-    ("Llama-3.1-8B", "Inferentia2", 4, 8),
-    ("Llama-3.3-70B", "Trainium2", 16, 64),
-    ("Llama-2-13b", "Trainium1", 16, 32),
-)
-
-
-def made_up(overhead: float) -> pd.DataFrame:
-    """Static waves on Neuron whose steps are those of the engine with another overhead per layer."""
-    table = []
-    for model, accelerator, chips, ranks in PLACES:
-        for batch in (1, 4, 16):
-            place = {"model": model, "accelerator": accelerator, "num_accelerators": chips, "tp": float(ranks)}
-            table.append(SHARED | place | {"isl": 1024.0, "osl": 1024.0, "concurrency": float(batch), "metric": "tpot_ms", "value": 1.0})
-    rows = pd.DataFrame(table)
-    runs = measurements(rows).runs
-    rows["value"] = quantities(runs, shaken_constants({("base", ""): {"layer_overhead": overhead}}))["tpot_ms"]
-    return rows
+from situations import made_up
 
 
 def test_the_fit_moves_towards_what_made_the_data(tmp_path: Path) -> None:

@@ -24,22 +24,31 @@ def calibrate(
     report: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write a page of Markdown about the errors on left-out groups, with drawings beside it.")
     ] = None,
+    ablation: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a page about what each fitted parameter earns. Takes minutes.")] = None,
+    kernels: Annotated[Path | None, typer.Option(metavar="FILE", help="Latencies of kernels, that --ablation tries as priors of operators.")] = None,
     catalog: Catalog = None,
     quiet: Quiet = False,
 ) -> None:
     """Fit the parameters of the step model to measurements, starting from their priors, and judge the fit on groups left out whole."""
     from accelmodel.studies.calibrate import cross_validated
+    from accelmodel.studies.kernel_priors import estimates
 
     if output.exists() and not output.is_dir():
         from accelmodel.errors import InputError
 
         raise InputError("is a file, not a folder", file=output, key="--output")
     library = open_catalog(catalog)
+    told = {} if kernels is None else estimates(kernels, library)
     tell_of_compilation(quiet=quiet)
     result = cross_validated(measured, output, catalog=library, progress=lambda message: tell(message, quiet=quiet))
     if report is not None:
         _write_page(report, result, library)
         tell(f"wrote {report}, and drawings beside it", quiet=quiet)
+    if ablation is not None:
+        from accelmodel.studies import ablation as study
+
+        ablation.write_text(study.page(result, told, lambda message: tell(message, quiet=quiet)), encoding="utf-8")
+        tell(f"wrote {ablation}", quiet=quiet)
     for calibration in result.calibrations:
         emit(f"{calibration.name}: {calibration.fitted_on}")
         for name, error in calibration.errors.items() if cross_validate else ():

@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import datetime
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
@@ -106,9 +107,10 @@ class Fit:
 
 
 class Problem:
-    """Rows of one calibration's stacks, and the engine as a function of the deviations."""
+    """Rows of one calibration's stacks, and the engine as a function of the deviations; `held` are factors on the priors' centres."""
 
     def __init__(self, found: Measurements, calibration: Calibration, rows: Sequence[Row], progress: Progress) -> None:
+        self.held: Mapping[str, float] = {}
         self.calibration = calibration
         self.progress = progress
         self.rows = tuple(rows)
@@ -139,8 +141,7 @@ class Problem:
             figure = getattr(self.calibration.parameters, name)
             if name in _FIXED or name.startswith("power_") or not figure.si_high > figure.si_low or figure.si <= 0.0:
                 continue
-            low = max(figure.si_low, figure.si / 3.0)
-            slots.append(Slot(name, "base", "", math.log(figure.si_high / low) / _RANGE_IN_DEVIATIONS))
+            slots.append(Slot(name, "base", "", deviation_of(figure)))
         free = {slot.parameter for slot in slots}
         for kind, table, levels in (("engine", _BY_ENGINE, self.engine), ("generation", _BY_GENERATION, self.generation)):
             present = sorted(set(levels.tolist()))
@@ -155,9 +156,16 @@ class Problem:
         found: Mask = getattr(self, slot.kind) == slot.level
         return found
 
+    def with_slots(self, slots: Sequence[Slot], held: Mapping[str, float]) -> Problem:
+        """The same rows with other deviations, or fewer, and factors on the priors' centres."""
+        other = copy(self)
+        other.slots, other.held = tuple(slots), held
+        other.masks = np.array([self._mask(slot) for slot in slots])
+        return other
+
     def log_predictions(self, values: Array, nudged: str = "") -> Array:
         """Log of every row's prediction under deviations, one parameter nudged for all replicas; NaN where a replica does not fit."""
-        found = quantities(self.runs, shaken_constants(_by_level(self.slots, values), nudged))
+        found = quantities(self.runs, shaken_constants(_by_level(self.slots, values, self.held), nudged))
         with np.errstate(invalid="ignore", divide="ignore"):
             logs = np.array(
                 [math.log(found[quantity][run]) if found[quantity][run] > 0 else math.nan for quantity, run in zip(self.quantity, self.run_of, strict=True)]
@@ -226,15 +234,21 @@ class Problem:
         return Fit(self.slots, values, covariance, logs)
 
 
+def deviation_of(figure: Figure) -> float:
+    """The standard deviation, in the logarithm, of a prior whose range is its central 90 %; a range down to 0 counts from a third of the value."""
+    return math.log(figure.si_high / max(figure.si_low, figure.si / 3.0)) / _RANGE_IN_DEVIATIONS
+
+
 Levels = Mapping[tuple[str, str], Mapping[str, float]]
 
 
-def _by_level(slots: Sequence[Slot], values: Array) -> Levels:
+def _by_level(slots: Sequence[Slot], values: Array, held: Mapping[str, float] | None = None) -> Levels:
     """(kind, level) -> parameter -> factor."""
-    found: dict[tuple[str, str], dict[str, float]] = {}
+    found: dict[tuple[str, str], dict[str, float]] = {("base", ""): dict(held or {})}
     for slot, value in zip(slots, values, strict=True):
         if slot.kind != "era":
-            found.setdefault((slot.kind, slot.level), {})[slot.parameter] = math.exp(value)
+            factors = found.setdefault((slot.kind, slot.level), {})
+            factors[slot.parameter] = factors.get(slot.parameter, 1.0) * math.exp(value)
     return found
 
 
@@ -307,6 +321,7 @@ class Judged:
     """A fit beside what became of left-out groups: log predictions of the problem's rows, each made without its group, and of every run of the stacks."""
 
     fit: Fit
+    slopes: Array
     left_out: Array
     quantities: dict[str, Array]
 
@@ -323,15 +338,21 @@ def judge(problem: Problem, found: Measurements, count: int = 8) -> Judged:
     run_folds = _run_folds(found, of_group)
     left_out = np.full(len(problem.rows), math.nan)
     values = {name: np.full(len(found.runs), math.nan) for name in set(METRICS.values())}
-    for number in range(count):
-        problem.progress(f"left out: fold {number + 1} of {count}")
-        without = problem.fit(fold_of != number, whole.values, slopes, 3)
+    for number, without in enumerate(without_folds(problem, whole.values, slopes, fold_of)):
         left_out[fold_of == number] = without.log_predicted[fold_of == number]
         chosen = [index for index, run in enumerate(found.runs) if run_folds[index] == number and run.replica.accelerator.stack in problem.calibration.stacks]
         predicted = quantities([found.runs[index] for index in chosen], shaken_constants(_by_level(problem.slots, without.values)))
         for name, numbers in predicted.items():
             values[name][chosen] = numbers
-    return Judged(whole, left_out, values)
+    return Judged(whole, slopes, left_out, values)
+
+
+def without_folds(problem: Problem, start: Array, slopes: Array, fold_of: npt.NDArray[np.int64]) -> Iterator[Fit]:
+    """A fit without each fold of groups, near the fit on all rows."""
+    count = int(fold_of.max()) + 1
+    for number in range(count):
+        problem.progress(f"left out: fold {number + 1} of {count}")
+        yield problem.fit(fold_of != number, start, slopes, 3)
 
 
 def _run_folds(found: Measurements, of_group: Mapping[str, int]) -> list[int]:
@@ -515,10 +536,11 @@ def _silent(_message: str) -> None:
 
 @dataclass(frozen=True)
 class Calibrated:
-    """Calibrations made from measurements, and the measurements beside what fits that did not see them predict."""
+    """Calibrations made from measurements, the fits behind them, and the measurements beside what fits that did not see them predict."""
 
     calibrations: tuple[Calibration, ...]
     left_out: Report
+    fits: tuple[tuple[Problem, Judged], ...]
 
 
 def calibrate(
@@ -538,7 +560,7 @@ def cross_validated(
     library = catalog or Library()
     found = measurements(measured, library, from_priors=True)
     values = quantities(found.runs)
-    made = {}
+    made, fits = {}, []
     for prior in _priors(library):
         rows = rows_of(found, prior)
         groups = len({row.group for row in rows})
@@ -548,6 +570,7 @@ def cross_validated(
         problem = Problem(found, prior, rows, progress)
         judged = judge(problem, found, min(8, groups))
         made[prior.name] = fitted(problem, judged, found)
+        fits.append((problem, judged))
         for name, numbers in judged.quantities.items():
             values[name] = np.where(np.isfinite(numbers), numbers, values[name])
     if not made:
@@ -558,7 +581,7 @@ def cross_validated(
 
         for calibration in made.values():
             progress(f"wrote {write(calibration, Path(output))}")
-    return Calibrated(tuple(made.values()), report(found, values, made))
+    return Calibrated(tuple(made.values()), report(found, values, made), tuple(fits))
 
 
 def _priors(library: Library) -> list[Calibration]:

@@ -98,8 +98,8 @@ class Measurements:
         return sorted({text for run in self.runs for text in run.assumed})
 
 
-def read(path: str | Path | pd.DataFrame, needed: tuple[str, ...] = NEEDED) -> pd.DataFrame:
-    """A file of measurements as a data frame; InputError where it cannot be read or lacks a column."""
+def read(path: str | Path | pd.DataFrame, needed: tuple[str, ...] = NEEDED, number: str = "value") -> pd.DataFrame:
+    """A file of measurements as a data frame; InputError where it cannot be read, lacks a column, or `number` is none."""
     if isinstance(path, pd.DataFrame):
         rows, file = path.reset_index(drop=True), "the data frame"
     else:
@@ -107,8 +107,8 @@ def read(path: str | Path | pd.DataFrame, needed: tuple[str, ...] = NEEDED) -> p
     for column in needed:
         if column not in rows:
             raise InputError(f"has no column '{column}'", file=file, key=column, allowed=tuple(str(name) for name in rows.columns))
-    if not pd.api.types.is_numeric_dtype(rows["value"]):
-        raise InputError("must be numbers", file=file, key="value")
+    if not pd.api.types.is_numeric_dtype(rows[number]):
+        raise InputError("must be numbers", file=file, key=number)
     return rows
 
 
