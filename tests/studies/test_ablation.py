@@ -73,7 +73,7 @@ def test_what_made_the_data_is_missed_when_it_is_taken_away() -> None:
     result = cross_validated(made_up(1.3))
     (problem, judged) = result.fits[0]
     found = {
-        (one.name, one.instead[:9]): outcome(problem, judged, one) for one in variants(problem, {}) if one.name in ("layer_overhead", "compute_efficiency_fp8")
+        (one.name, one.instead[:9]): outcome(problem, judged, one) for one in variants(problem) if one.name in ("layer_overhead", "compute_efficiency_fp8")
     }
     without = found["layer_overhead", "no effect"]
     assert without.change > 2 * without.standard_error > 0

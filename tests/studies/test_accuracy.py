@@ -94,3 +94,16 @@ def test_other_tools_errors_have_a_source_and_their_size() -> None:
     group = Library().reference("published_accuracy").groups["kernel-tables"]
     assert [group[name].si for name in ("tpot_ms_median", "tpot_ms_mean", "ttft_ms_median", "ttft_ms_mean")] == [0.19, 0.23, 0.36, 0.38]
     assert {figure.source for figure in group.values()} == {"study-peers-2026-11"}
+
+
+def test_both_kinds_of_width_cover_nine_tenths_of_what_they_are_made_for() -> None:
+    """Forty calm groups and ten whose parameters are unknown: over all rows both cover as much, the own width where it is wide too."""
+    chance = np.random.default_rng(5)
+    sigma = np.repeat([0.1] * 40 + [0.5] * 10, 20)
+    error, groups = np.abs(chance.normal(0.0, sigma)), np.repeat(np.arange(50).astype(str), 20)
+    one = floors.coverage_of_unseen(error, 0.0 * sigma, groups)
+    grown = floors.coverage_of_unseen(error, sigma**2 - 0.01, groups)
+    assert one == pytest.approx(0.9, abs=0.02)
+    assert grown == pytest.approx(0.9, abs=0.02)
+    by_group = floors.coverage_of_unseen(error[sigma < 0.3], 0.0 * error[sigma < 0.3], groups[sigma < 0.3])
+    assert by_group == pytest.approx(0.9, abs=0.02)

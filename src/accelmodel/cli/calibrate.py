@@ -25,7 +25,7 @@ def calibrate(
         Path | None, typer.Option(metavar="FILE", help="Write a page of Markdown about the errors on left-out groups, with drawings beside it.")
     ] = None,
     ablation: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a page about what each fitted parameter earns. Takes minutes.")] = None,
-    kernels: Annotated[Path | None, typer.Option(metavar="FILE", help="Latencies of kernels, that --ablation tries as priors of operators.")] = None,
+    kernels: Annotated[Path | None, typer.Option(metavar="FILE", help="Latencies of kernels, which inform the priors of operators.")] = None,
     catalog: Catalog = None,
     quiet: Quiet = False,
 ) -> None:
@@ -40,14 +40,14 @@ def calibrate(
     library = open_catalog(catalog)
     told = {} if kernels is None else estimates(kernels, library)
     tell_of_compilation(quiet=quiet)
-    result = cross_validated(measured, output, catalog=library, progress=lambda message: tell(message, quiet=quiet))
+    result = cross_validated(measured, output, kernels=told, catalog=library, progress=lambda message: tell(message, quiet=quiet))
     if report is not None:
         _write_page(report, result, library)
         tell(f"wrote {report}, and drawings beside it", quiet=quiet)
     if ablation is not None:
         from accelmodel.studies import ablation as study
 
-        ablation.write_text(study.page(result, told, lambda message: tell(message, quiet=quiet)), encoding="utf-8")
+        ablation.write_text(study.page(result, told, library, lambda message: tell(message, quiet=quiet)), encoding="utf-8")
         tell(f"wrote {ablation}", quiet=quiet)
     for calibration in result.calibrations:
         emit(f"{calibration.name}: {calibration.fitted_on}")

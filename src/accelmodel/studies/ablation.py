@@ -9,15 +9,16 @@ standard error of that change from how it differs between groups.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from accelmodel.catalog.calibrations import Calibration, FitError
+from accelmodel.catalog.calibrations import Calibration, FitError, deviation_of
+from accelmodel.catalog.library import Library
 from accelmodel.core.kernels import Array
 from accelmodel.studies.calibrate import Calibrated, Judged, Problem, Slot, errors_of, folds, without_folds
-from accelmodel.studies.kernel_priors import Estimate, joined
+from accelmodel.studies.kernel_priors import Estimate, informed
 
 # Value at which a parameter has no effect, in SI; others are left at their prior.
 _NEUTRAL = {
@@ -25,7 +26,7 @@ _NEUTRAL = {
     **dict.fromkeys(("prefill_layer_overhead", "first_token_overhead", "first_step_wait_steps", "burst_fraction", "gemm_floor_tokens"), 0.0),
     **dict.fromkeys(("expert_efficiency", "expert_skew_exponent", "expert_imbalance_factor", "prefill_latency_factor", "kv_admission_factor"), 1.0),
 }
-_SERVED = (0.15, 0.3, 0.6)  # deviations between kernels alone and in a served model that are tried
+_SERVED = (0.08, 0.3, math.inf)  # deviations between kernels alone and in a served model that are tried beside the one in use
 _HEAD = """\
 # What each parameter earns
 
@@ -57,11 +58,10 @@ class Outcome:
     standard_error: float
 
 
-def variants(problem: Problem, kernels: Mapping[str, Estimate]) -> Iterator[Variant]:
-    """Everything that can be taken away from a problem, and what kernels add to its priors."""
+def variants(problem: Problem, others: Iterable[Variant] = ()) -> Iterator[Variant]:
+    """Everything that can be taken away from a problem, after `others`."""
     yield Variant("everything", "no fit: the priors", (), {})
-    for served in _SERVED if kernels else ():
-        yield _informed(problem, kernels, served)
+    yield from others
     for name in [slot.parameter for slot in problem.slots if slot.kind == "base"]:
         rest = tuple(slot for slot in problem.slots if slot.parameter != name)
         yield Variant(name, "its prior", rest, {})
@@ -76,18 +76,17 @@ def variants(problem: Problem, kernels: Mapping[str, Estimate]) -> Iterator[Vari
             yield Variant(f"all factors {title}", "one for all", tuple(slot for slot in problem.slots if slot.kind != kind), {})
 
 
-def _informed(problem: Problem, kernels: Mapping[str, Estimate], served: float) -> Variant:
-    """Priors joined with what kernels say, at a deviation between kernels alone and in a served model."""
+def other_priors(problem: Problem, prior: Calibration, name: str, instead: str) -> Variant:
+    """The problem under other priors."""
     held, slots = {}, []
     for slot in problem.slots:
-        if slot.kind != "base" or slot.parameter not in kernels:
+        if slot.kind == "base":
+            figure = getattr(prior.parameters, slot.parameter)
+            held[slot.parameter] = figure.si / getattr(problem.calibration.parameters, slot.parameter).si
+            slots.append(replace(slot, deviation=deviation_of(figure)))
+        else:
             slots.append(slot)
-            continue
-        figure = getattr(problem.calibration.parameters, slot.parameter)
-        centre, deviation = joined(figure, kernels[slot.parameter], served)
-        held[slot.parameter] = centre / figure.si
-        slots.append(replace(slot, deviation=deviation))
-    return Variant("(nothing: priors informed by kernels)", f"{served:g} from kernel to served", tuple(slots), held)
+    return Variant(name, instead, tuple(slots), held)
 
 
 def outcome(problem: Problem, judged: Judged, variant: Variant) -> Outcome:
@@ -124,24 +123,32 @@ def _loss(residual: Array) -> Array:
     return np.asarray(4.0 * (np.sqrt(1.0 + np.nan_to_num(residual) ** 2 / 2.0) - 1.0))
 
 
-def page(result: Calibrated, kernels: Mapping[str, Estimate], progress: Callable[[str], None]) -> str:
+def page(result: Calibrated, kernels: Mapping[str, Estimate], catalog: Library, progress: Callable[[str], None]) -> str:
     """The study of every fit of a result, as a page of Markdown; `kernels` is what single operators say, empty where it was not asked for."""
-    return "\n".join(_lines(result, kernels, progress)) + "\n"
+    return "\n".join(_lines(result, kernels, catalog, progress)) + "\n"
 
 
-def _lines(result: Calibrated, kernels: Mapping[str, Estimate], progress: Callable[[str], None]) -> Iterator[str]:
+def _lines(result: Calibrated, kernels: Mapping[str, Estimate], catalog: Library, progress: Callable[[str], None]) -> Iterator[str]:
     yield from _HEAD.splitlines()
     for calibration, (problem, judged) in zip(result.calibrations, result.fits, strict=True):
-        informs = {name: one for name, one in kernels.items() if one.stacks & set(calibration.stacks)}
+        told = {name: one for name, one in kernels.items() if one.stacks & set(calibration.stacks)}
+        prior = catalog.calibration(problem.calibration.name)
+        tried = [_informed(problem, prior, told, served) for served in _SERVED if told]
         yield f"\n## {calibration.title}\n"
-        yield from _table(problem, judged, informs, progress)
-        if informs:
-            yield from _kernels(calibration, problem.calibration, informs)
+        yield from _table(problem, judged, list(variants(problem, tried)), progress)
+        if told:
+            yield from _kernels(calibration, prior, told)
 
 
-def _table(problem: Problem, judged: Judged, kernels: Mapping[str, Estimate], progress: Callable[[str], None]) -> Iterator[str]:
+def _informed(problem: Problem, prior: Calibration, kernels: Mapping[str, Estimate], served: float) -> Variant:
+    """The problem with kernels believed otherwise than it believes them."""
+    return other_priors(
+        problem, informed(prior, kernels, served), "what kernels say", f"{served:g} from kernel to served" if served < math.inf else "the priors alone"
+    )
+
+
+def _table(problem: Problem, judged: Judged, chosen: Sequence[Variant], progress: Callable[[str], None]) -> Iterator[str]:
     """One fit's variants, the one that costs the most first."""
-    chosen = list(variants(problem, kernels))
     found = []
     quiet = problem.with_slots(problem.slots, {})
     quiet.progress = lambda _: None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -13,6 +14,7 @@ from accelmodel.catalog.library import Library
 from accelmodel.catalog.references import Reference
 from accelmodel.core.kernels import Array
 from accelmodel.studies import floors
+from accelmodel.studies.anchor import half_width
 from accelmodel.studies.calibrate import Calibrated
 from accelmodel.studies.causes import cause
 from accelmodel.studies.measured import METRICS
@@ -33,6 +35,7 @@ _GOAL = "goal-"  # its groups of goals, by kind of load
 _HEAD = "| {} | rows | median % | mean % | 90th % | bias % | in the 90 % interval |\n|---|---|---|---|---|---|---|"
 _WORST = 10
 _FEW = 5  # rows below which a level is not shown
+_ANCHORS = (1, 3, 10)  # rows of one's own
 _MANY = 20  # rows below which nothing is said of what is reachable
 _REACHABLE = """\
 Median / mean % (rows). *Repeats*: rows that share every published label with a row of another value, against the middle of those values: no
@@ -73,6 +76,8 @@ def _lines(result: Calibrated, rows: pd.DataFrame, reference: Reference, picture
     for title, column in (("By accelerator", "accelerator_name"), ("By model", "model_name"), ("By serving engine", "engine_name")):
         yield from _table(title, rows, ["quantity", column])
     yield from _coverage(rows)
+    yield from _parameters(result)
+    yield from _anchored(result.calibrations)
     yield from _worst(rows)
     yield from _skipped(result.left_out)
     yield from _extrapolated(result.calibrations)
@@ -193,6 +198,37 @@ def _coverage(rows: pd.DataFrame) -> Iterator[str]:
         if inside and len(table) >= _FEW:
             share = np.concatenate(inside)
             yield f"| {_TITLES[quantity]}, {load} | {len(share):,} | {100 * share.mean():.0f} |"
+
+
+def _parameters(result: Calibrated) -> Iterator[str]:
+    """Whether intervals are better where the parameters' covariance widens them."""
+    yield "\n### What the parameters' own uncertainty adds\n"
+    yield "Deviation, in percent, of left-out rows from their predictions, and of the predictions by the covariance of the parameters; and how much of unseen"
+    yield "groups lies within a width that is the same for all rows, and within one that grows with the row's own variance.\n"
+    yield "| | rows | rows' deviation | parameters' deviation | within, one width % | within, own width % |\n|---|---|---|---|---|---|"
+    for calibration, (problem, judged) in zip(result.calibrations, result.fits, strict=True):
+        error = np.abs(problem.measured - judged.left_out)
+        for quantity in sorted(set(problem.quantity.tolist())):
+            some = (problem.quantity == quantity) & np.isfinite(error)
+            if some.sum() >= _MANY:
+                own = judged.variance[some]
+                one, grown = (floors.coverage_of_unseen(error[some], variance, problem.groups[some]) for variance in (0.0 * own, own))
+                deviations = f"{100 * np.median(error[some]) / floors.MEDIAN_OF_NORMAL:.1f} | {100 * np.sqrt(np.median(own)):.1f}"
+                yield f"| {_TITLES[quantity]}, `{calibration.name}` | {some.sum():,} | {deviations} | {100 * one:.1f} | {100 * grown:.1f} |"
+
+
+def _anchored(calibrations: Iterable[Calibration]) -> Iterator[str]:
+    """What measurements of one's own leave of the intervals."""
+    yield "\n### With measurements of one's own\n"
+    yield "The factor that bounds 90 %, and what an anchor leaves of it after so many rows of one replica that scatter as replicas here do; from the scatter of"
+    yield "left-out rows within replicas. Never wider than without, unless one's own rows scatter further than that.\n"
+    yield "| | without | " + " | ".join(f"{count} row{'s' if count > 1 else ''}" for count in _ANCHORS) + " |"
+    yield "|---" * (2 + len(_ANCHORS)) + "|"
+    for calibration in calibrations:
+        for name, scatter in calibration.anchoring.items():
+            before = getattr(calibration.spreads["seen"], name).si
+            after = [min(before, math.exp(half_width(scatter, scatter.within.si, count))) for count in _ANCHORS]
+            yield f"| {name.replace('_', ' ')}, `{calibration.name}` | {before:.2f} | " + " | ".join(f"{factor:.2f}" for factor in after) + " |"
 
 
 def _worst(rows: pd.DataFrame) -> Iterator[str]:

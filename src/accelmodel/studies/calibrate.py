@@ -23,13 +23,14 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from accelmodel.catalog.calibrations import Calibration, Correlation, FitError, Measure, Parameters, Spread, moved
+from accelmodel.catalog.calibrations import Anchoring, Calibration, Correlation, FitError, Measure, Parameters, Spread, deviation_of, moved
 from accelmodel.catalog.figures import Figure
 from accelmodel.catalog.library import Library
 from accelmodel.core.fold import Constants, fold
 from accelmodel.core.kernels import Array
 from accelmodel.core.replica import Replica
 from accelmodel.errors import InputError
+from accelmodel.studies.kernel_priors import Estimate, estimates, informed
 from accelmodel.studies.measured import METRICS, Measurements, Run, measurements
 from accelmodel.studies.validate import MEASURE_OF, Report, load_class, quantities, report
 
@@ -64,12 +65,11 @@ _FIXED = (
     *("chunk_tokens", "usable_memory_fraction", "runtime_reserve", "graph_reserve", "link_overlap_fraction", "scale_out_latency", "serial_prefill"),
     *("prefill_stall_fraction", "prefill_square_factor", "prefill_pool_utilisation", "kv_row_floor", "compute_efficiency_int8"),
 )
-_RANGE_IN_DEVIATIONS = 2 * 1.645  # a figure's range is the central 90 % of its prior
-
 _STEP = 1e-3
 _TOLD = 0.9  # a figure stays at its prior where its range shrinks by less than a tenth and it hardly moves
 _MOVED = 0.02
 _ENOUGH = 12  # rows from which a spread is taken
+_ENOUGH_SWEEPS = 5  # sweeps of three rows or more from which their scatter is taken
 _ENOUGH_FOR_FACTORS = 1000  # rows from which engines and generations get factors of their own
 _ITERATIONS = 8
 
@@ -234,11 +234,6 @@ class Problem:
         return Fit(self.slots, values, covariance, logs)
 
 
-def deviation_of(figure: Figure) -> float:
-    """The standard deviation, in the logarithm, of a prior whose range is its central 90 %; a range down to 0 counts from a third of the value."""
-    return math.log(figure.si_high / max(figure.si_low, figure.si / 3.0)) / _RANGE_IN_DEVIATIONS
-
-
 Levels = Mapping[tuple[str, str], Mapping[str, float]]
 
 
@@ -318,11 +313,14 @@ def folds(groups: npt.NDArray[np.str_], count: int = 8) -> npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Judged:
-    """A fit beside what became of left-out groups: log predictions of the problem's rows, each made without its group, and of every run of the stacks."""
+    """A fit beside what became of left-out groups: log predictions of the problem's rows, each made without its group, their variance by the covariance
+    of that fit's parameters, and the quantities of every run of the stacks.
+    """
 
     fit: Fit
     slopes: Array
     left_out: Array
+    variance: Array
     quantities: dict[str, Array]
 
 
@@ -336,15 +334,17 @@ def judge(problem: Problem, found: Measurements, count: int = 8) -> Judged:
     fold_of = folds(problem.groups, count)
     of_group = dict(zip(problem.groups.tolist(), fold_of.tolist(), strict=True))
     run_folds = _run_folds(found, of_group)
-    left_out = np.full(len(problem.rows), math.nan)
+    left_out, variance = np.full(len(problem.rows), math.nan), np.full(len(problem.rows), math.nan)
     values = {name: np.full(len(found.runs), math.nan) for name in set(METRICS.values())}
     for number, without in enumerate(without_folds(problem, whole.values, slopes, fold_of)):
-        left_out[fold_of == number] = without.log_predicted[fold_of == number]
+        unseen = fold_of == number
+        left_out[unseen] = without.log_predicted[unseen]
+        variance[unseen] = np.einsum("ij,jk,ik->i", slopes[unseen], without.covariance, slopes[unseen])
         chosen = [index for index, run in enumerate(found.runs) if run_folds[index] == number and run.replica.accelerator.stack in problem.calibration.stacks]
         predicted = quantities([found.runs[index] for index in chosen], shaken_constants(_by_level(problem.slots, without.values)))
         for name, numbers in predicted.items():
             values[name][chosen] = numbers
-    return Judged(whole, slopes, left_out, values)
+    return Judged(whole, slopes, left_out, variance, values)
 
 
 def without_folds(problem: Problem, start: Array, slopes: Array, fold_of: npt.NDArray[np.int64]) -> Iterator[Fit]:
@@ -383,8 +383,10 @@ def residuals(found: Measurements, values: Mapping[str, Array], calibration: Cal
         predicted = values[quantity][index]
         if predicted > 0 and math.isfinite(predicted):
             run = found.runs[index]
-            table.append((load_class(run), MEASURE_OF.get(quantity, "throughput"), quantity, math.log(value / predicted), run.replica.has_experts))
-    return pd.DataFrame(table, columns=["load", "measure", "quantity", "residual", "has_experts"])
+            one = run.replica
+            sweep = f"{one.model.name} {one.accelerator.name} {one.accelerators} {one.parallelism} {one.precision} {run.label} {run.load} {quantity}"
+            table.append((load_class(run), MEASURE_OF.get(quantity, "throughput"), quantity, math.log(value / predicted), one.has_experts, sweep))
+    return pd.DataFrame(table, columns=["load", "measure", "quantity", "residual", "has_experts", "sweep"])
 
 
 def spreads_of(table: pd.DataFrame) -> dict[str, dict[Measure, Figure]]:
@@ -425,8 +427,8 @@ _BOUNDS = {
 }
 
 
-def fitted(problem: Problem, judged: Judged, found: Measurements) -> Calibration:
-    """The calibration of a fit: the prior's, its figures moved and their ranges narrowed to what the rows allow."""
+def fitted(problem: Problem, judged: Judged, found: Measurements, *, is_informed: bool = False) -> Calibration:
+    """The calibration of a fit: the prior's (`is_informed` by kernels or not), its figures moved and their ranges narrowed to what the rows allow."""
     prior, fit = problem.calibration, judged.fit
     deviation = np.sqrt(np.diag(fit.covariance))
     told = [
@@ -455,13 +457,14 @@ def fitted(problem: Problem, judged: Judged, found: Measurements) -> Calibration
             "date": datetime.date.today().isoformat(),
             "base": None,
             "prior": prior.name,
-            "fitted_on": _fitted_on(problem, found),
+            "fitted_on": _fitted_on(problem, found) + ("; priors of operators joined with latencies of kernels" if is_informed else ""),
             "parameters": prior.parameters.model_copy(update=parameters),
             "engines": engines,
             "generations": generations,
             "throughput_by_version": {slot.level: _factor(*moves[("era", slot.level, "")]) for slot in fit.slots if slot.kind == "era"},
             "spreads": {**prior.spreads, **cut},
             "load_spreads": spreads_of(plain),
+            "anchoring": anchoring_of(plain),
             "errors": errors_of(problem.quantity, judged.left_out, problem.measured),
             "correlations": _correlations(fit),
         }
@@ -476,18 +479,53 @@ def _fitted_on(problem: Problem, found: Measurements) -> str:
     return f"{len(problem.rows):,} rows of {groups} groups, judged on whole left-out groups" + (": " + "; ".join(sources) if sources else "")
 
 
+# Loads that tell of each of the general measures, where the kind of load is not told apart.
+_LOOP = ("closed", "closed-busy", "wave")
+_GENERAL: Mapping[Measure, tuple[str, ...]] = {"time_to_first_token": _LOOP, "time_per_output_token": _LOOP, "throughput": ("saturated", *_LOOP)}
+
+
 def _general(table: pd.DataFrame, prior: Calibration) -> Spread:
     """The spread where the kind of load is not told apart: that of a loop, and of saturated servers; the prior's where too few rows tell, or
     where benchmarks are so alike that they would bound what planners run too narrowly.
     """
     own = prior.spreads["seen"]
-    loop = ("closed", "closed-busy", "wave")
     widths = {}
-    for name, loads in (("time_to_first_token", loop), ("time_per_output_token", loop), ("throughput", ("saturated", *loop))):
+    for name, loads in _GENERAL.items():
         rows = table[table["load"].isin(loads) & (table["measure"] == name)]
         found = _half_width(rows["residual"].to_numpy()) if len(rows) >= _ENOUGH else getattr(own, name)
         widths[name] = found if found.value > getattr(own, name).si_low else getattr(own, name)
     return Spread(**widths)
+
+
+def anchoring_of(table: pd.DataFrame) -> dict[Measure, Anchoring]:
+    """Scatter within replicas' sweeps, by measure."""
+    found: dict[Measure, Anchoring] = {}
+    for name, loads in _GENERAL.items():
+        rows = table[table["load"].isin(loads) & (table["measure"] == name)]
+        sweeps = [sweep["residual"].to_numpy() for _, sweep in rows.groupby("sweep")]
+        sweeps = [sweep for sweep in sweeps if len(sweep) > 2]
+        if len(sweeps) >= _ENOUGH_SWEEPS:
+            found[name] = _scatter(sweeps)
+    return found
+
+
+def _scatter(sweeps: Sequence[Array]) -> Anchoring:
+    """Typical deviation within sweeps and how alike sweeps are in it, by maximum likelihood: the ratio of a sweep's variance to the typical one has
+    Fisher's distribution where variances are a scaled inverse chi-squared.
+    """
+    from scipy.optimize import minimize
+    from scipy.stats import f
+
+    variance = np.maximum([sweep.var(ddof=1) for sweep in sweeps], 1e-8)
+    freedom = np.array([len(sweep) - 1.0 for sweep in sweeps])
+
+    def surprise(x: Array) -> float:
+        return -float(np.sum(f.logpdf(variance * np.exp(-2.0 * x[0]), freedom, np.exp(x[1])) - 2.0 * x[0]))
+
+    best = minimize(surprise, np.log([math.sqrt(np.median(variance)), 4.0]), method="BFGS")
+    deviation = np.minimum(np.sqrt(np.diag(best.hess_inv)), 1.0)
+    within, rows = (_factor(float(value), float(sigma)) for value, sigma in zip(best.x, deviation, strict=True))
+    return Anchoring(within=within, rows=rows)
 
 
 def _moved(figure: Figure, move: float, sigma: float, bounds: tuple[float, float]) -> Figure:
@@ -544,24 +582,38 @@ class Calibrated:
 
 
 def calibrate(
-    measured: str | Path | pd.DataFrame, output: str | Path | None = None, *, catalog: Library | None = None, progress: Progress = _silent
+    measured: str | Path | pd.DataFrame,
+    output: str | Path | None = None,
+    *,
+    kernels: str | Path | pd.DataFrame | None = None,
+    catalog: Library | None = None,
+    progress: Progress = _silent,
 ) -> list[Calibration]:
     """Fit every calibration whose stacks the measurements name, starting from its priors; write TOML files into `output` where it is given.
 
-    Spreads and errors come from whole groups left out, eight folds (or as many as there are groups). InputError where too few rows can be used.
+    `kernels` are latencies of single operators, which inform the priors. Spreads and errors come from whole groups left out, eight folds (or as many
+    as there are groups). InputError where too few rows can be used.
     """
-    return list(cross_validated(measured, output, catalog=catalog, progress=progress).calibrations)
+    library = catalog or Library()
+    told = {} if kernels is None else estimates(kernels, library)
+    return list(cross_validated(measured, output, kernels=told, catalog=library, progress=progress).calibrations)
 
 
 def cross_validated(
-    measured: str | Path | pd.DataFrame, output: str | Path | None = None, *, catalog: Library | None = None, progress: Progress = _silent
+    measured: str | Path | pd.DataFrame,
+    output: str | Path | None = None,
+    *,
+    kernels: Mapping[str, Estimate] | None = None,
+    catalog: Library | None = None,
+    progress: Progress = _silent,
 ) -> Calibrated:
-    """`calibrate`, and every row's prediction by a fit that did not see its group."""
+    """`calibrate`, with what kernels say already made out, and every row's prediction by a fit that did not see its group."""
     library = catalog or Library()
-    found = measurements(measured, library, from_priors=True)
+    priors = [informed(prior, kernels or {}) for prior in _priors(library)]
+    found = measurements(measured, library, priors={prior.name: prior for prior in priors})
     values = quantities(found.runs)
     made, fits = {}, []
-    for prior in _priors(library):
+    for prior in priors:
         rows = rows_of(found, prior)
         groups = len({row.group for row in rows})
         if groups < 2 or len(rows) < _ENOUGH:
@@ -569,7 +621,7 @@ def cross_validated(
         progress(f"{prior.title}:")
         problem = Problem(found, prior, rows, progress)
         judged = judge(problem, found, min(8, groups))
-        made[prior.name] = fitted(problem, judged, found)
+        made[prior.name] = fitted(problem, judged, found, is_informed=prior != library.calibration(prior.name))
         fits.append((problem, judged))
         for name, numbers in judged.quantities.items():
             values[name] = np.where(np.isfinite(numbers), numbers, values[name])

@@ -47,6 +47,10 @@ def _lines(calibration: Calibration) -> Iterator[str]:
         yield from _figures(f"spreads.{name}", dict(spread))
     for load, measures in calibration.load_spreads.items():
         yield from _figures(f"load_spreads.{_key(load)}", measures)
+    if calibration.anchoring:
+        yield "\n# Scatter of a replica's rows about their own mean ratio to the prediction, in the logarithm, and how many rows that is worth"
+    for measure, scatter in calibration.anchoring.items():
+        yield from _figures(f"anchoring.{measure}", dict(scatter))
     if calibration.errors:
         yield "\n# |predicted / measured - 1| on groups left out whole"
         yield "[errors]"

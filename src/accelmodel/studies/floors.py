@@ -7,6 +7,7 @@ unpublished setting of the sweep causes, and how much is shape. And rows that pu
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -24,6 +25,7 @@ _LABELS = (
     *("model_name", "accelerator_name", _RELEASE, "precision_weights", "precision_kv", "scenario", "serving_mode", *_CUT, *_POOLS),
     *("isl", "osl", "concurrency", "load_as_published", "metric"),
 )
+MEDIAN_OF_NORMAL = 0.6745  # of the magnitude of a normal deviate, in deviations
 _DISTINCT = 1e-3  # values closer than this are one measurement printed twice
 _LEAST = 3  # rows of a sweep from which an offset is taken: the row itself is left out of it
 
@@ -70,6 +72,16 @@ def errors_of_repeats(rows: pd.DataFrame, *, any_release: bool = False) -> Array
             middle = np.exp(np.median(np.log(distinct)))
             found += [abs(middle / value - 1.0) for value in distinct]
     return np.array(found)
+
+
+def coverage_of_unseen(error: Array, variance: Array, groups: npt.NDArray[np.str_]) -> float:
+    """Share of log errors within a width proportional to sqrt(s^2 + variance), s that of an ordinary row; its factor is what holds nine tenths of the
+    rows of all other groups.
+    """
+    width = np.sqrt((np.median(error) / MEDIAN_OF_NORMAL) ** 2 + variance)
+    names = np.unique(groups)
+    inside = [error[groups == name] <= width[groups == name] * np.quantile((error / width)[groups != name], 0.9) for name in names if (groups != name).any()]
+    return float(np.concatenate(inside).mean()) if inside else math.nan
 
 
 def _alike(rows: pd.DataFrame, by: Sequence[str]) -> dict[Any, npt.NDArray[np.intp]]:

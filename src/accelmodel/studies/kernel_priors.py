@@ -22,16 +22,16 @@ import numpy.typing as npt
 import pandas as pd
 from scipy.optimize import least_squares
 
+from accelmodel.catalog.calibrations import Calibration, deviation_of, moved
 from accelmodel.catalog.figures import Figure
 from accelmodel.catalog.hardware import Accelerator
 from accelmodel.catalog.library import Library
 from accelmodel.core.kernels import Array
 from accelmodel.core.replica import BYTES_PER_WEIGHT
 from accelmodel.errors import InputError
-from accelmodel.studies.calibrate import deviation_of
 from accelmodel.studies.measured import read
 
-SERVED = 0.3  # deviation, in the logarithm, of an operator in a served model from the kernel alone
+SERVED = 0.15  # deviation, in the logarithm, of an operator in a served model from the kernel alone
 _NUMBERS = ("m", "n", "k", "latency_us", "batch", "seq", "heads", "kv_heads", "head_dim", "num_gpus", "bytes")
 _NEEDED = ("op", "hardware", "framework", "dtype", "kv_dtype", *_NUMBERS)
 _DTYPES = {"bfloat16": "bf16", "half": "fp16", "fp16": "fp16", "fp8": "fp8", "fp8_block": "fp8", "nvfp4": "nvfp4"}
@@ -39,6 +39,7 @@ _PEAKS = {"bf16": "bf16", "fp16": "bf16", "fp8": "fp8", "nvfp4": "fp4"}
 _BEYOND_CACHES = 2e8  # bytes: what is read of a smaller operand may come from a cache, in a loop that runs one kernel again and again
 _IMPOSSIBLE = 0.1  # share of kernels faster than the peak from which a table is not believed
 _TOLD = 0.2  # deviation, in the logarithm, up to which a table tells a parameter
+_END = 1.645  # deviations to the end of a central 90 %
 _LEAST = 8  # kernels of a table
 _NOISE = 0.1  # deviation of a kernel's logarithm that counts as ordinary
 _LARGEST_DOMAIN = 8  # accelerators that reach one another without a second network
@@ -92,6 +93,20 @@ def joined(figure: Figure, estimate: Estimate, served: float = SERVED) -> tuple[
     prior, kernels = deviation_of(figure) ** -2.0, 1.0 / (estimate.deviation**2 + served**2)
     centre = (prior * math.log(figure.si) + kernels * math.log(estimate.value)) / (prior + kernels)
     return math.exp(centre), (prior + kernels) ** -0.5
+
+
+def informed(prior: Calibration, kernels: Mapping[str, Estimate], served: float = SERVED) -> Calibration:
+    """A prior whose efficiencies are joined with what kernels of its software stacks say of them; the prior itself where they say nothing."""
+    told = {name: one for name, one in kernels.items() if one.stacks & set(prior.stacks)}
+    if not told:
+        return prior
+    figures = {}
+    for name, one in told.items():
+        figure = getattr(prior.parameters, name)
+        centre, deviation = joined(figure, one, served)
+        low, high = (centre * math.exp(sign * _END * deviation) for sign in (-1.0, 1.0))
+        figures[name] = moved(figure, centre, low, high)
+    return prior.model_copy(update={"parameters": prior.parameters.model_copy(update=figures)})
 
 
 def fitted(work: Work) -> dict[str, tuple[float, float]]:

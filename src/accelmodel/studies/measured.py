@@ -121,11 +121,13 @@ def _read_file(path: Path) -> pd.DataFrame:
         raise InputError(f"cannot be read as {'CSV' if path.suffix.casefold() == '.csv' else 'Parquet'}: {' '.join(str(error).split())}", file=path) from None
 
 
-def measurements(path: str | Path | pd.DataFrame, catalog: Library | None = None, readings: str = READINGS, *, from_priors: bool = False) -> Measurements:
-    """Every row of a file as a run, or with the reason why it is none; `from_priors` under the calibrations that fits start from."""
+def measurements(
+    path: str | Path | pd.DataFrame, catalog: Library | None = None, readings: str = READINGS, *, priors: Mapping[str, Calibration] | None = None
+) -> Measurements:
+    """Every row of a file as a run, or with the reason why it is none; under these `priors`, by name, in place of what was fitted from them."""
     library = catalog or Library()
     rows = read(path)
-    reader = _Reader(library, library.readings(readings), from_priors)
+    reader = _Reader(library, library.readings(readings), priors or {})
     runs: list[Run] = []
     known: dict[tuple[Any, ...], int | str] = {}
     run_of, reasons, doubtful = [], [], []
@@ -162,7 +164,7 @@ class _Reader:
 
     library: Library
     rules: Readings
-    from_priors: bool = False
+    priors: Mapping[str, Calibration] = field(default_factory=dict)
     replicas: dict[tuple[Any, ...], Replica] = field(default_factory=dict)
     assumed: list[str] = field(default_factory=list)
 
@@ -220,9 +222,9 @@ class _Reader:
             raise Skipped("unknown accelerator") from None
 
     def calibration(self, accelerator: Accelerator) -> Calibration:
-        """The calibration of an accelerator, or what it was fitted from."""
+        """The calibration of an accelerator, or what it was fitted from where that is given."""
         found = self.library.calibration_of(accelerator)
-        return self.library.calibration(found.prior) if self.from_priors and found.prior else found
+        return self.priors.get(found.prior or found.name, found)
 
     def said(self, texts: Mapping[str, str], name: str) -> Any:
         """What the first reading that holds says about a matter."""
