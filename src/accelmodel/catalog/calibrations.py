@@ -125,9 +125,8 @@ class Correlation(Strict):
 class Calibration(Strict):
     """Parameters of the step model for some software stacks, with factors by serving engine and by accelerator generation.
 
-    A fitted one names its `prior`, and has `throughput_by_version` (saturated servers, by the label of an engine's version), `load_spreads` (by load, then
-    measure), `anchoring` (by measure), the errors on left-out groups and the stronger correlations. `scale` multiplies parameters on top, by a fit or an
-    anchor; files do not hold it.
+    A fitted one names its `prior`, and has `load_spreads` (by load, then measure), `anchoring` (by measure), the errors on left-out groups and the stronger
+    correlations. `scale` multiplies parameters on top, by a fit or an anchor; files do not hold it.
     """
 
     name: Name
@@ -143,7 +142,6 @@ class Calibration(Strict):
     extrapolated: tuple[str, ...] = ()
     spreads: dict[Literal["seen", "moe", "extrapolated"], Spread] = Field(default_factory=dict)
     prior: Name | None = None
-    throughput_by_version: dict[str, _Factor] = Field(default_factory=dict)
     load_spreads: dict[str, dict[Measure, Annotated[Figure, of("ratio", 1, 100)]]] = Field(default_factory=dict)
     anchoring: dict[Measure, Anchoring] = Field(default_factory=dict)
     errors: dict[str, FitError] = Field(default_factory=dict)

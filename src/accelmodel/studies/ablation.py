@@ -1,7 +1,7 @@
 """What each fitted parameter earns: taken away one at a time, the rest fitted anew, and judged on the same groups left out whole.
 
 A parameter is neutralised in the way that means the least: a term of the step is taken out (no overhead, every token of the batch counted once), an
-efficiency is left at its prior. A family of level factors (by engine, by generation, by release) is taken away parameter by parameter, and whole.
+efficiency is left at its prior. A family of level factors (by engine, by generation) is taken away parameter by parameter, and whole.
 The verdict is the fit's own loss on left-out rows, whose weights keep large groups from deciding alone: the change against the full model, and the
 standard error of that change from how it differs between groups.
 """
@@ -17,6 +17,7 @@ import numpy as np
 from accelmodel.catalog.calibrations import Calibration, FitError, deviation_of
 from accelmodel.catalog.library import Library
 from accelmodel.core.kernels import Array
+from accelmodel.studies.accuracy import TITLES
 from accelmodel.studies.calibrate import Calibrated, Judged, Problem, Slot, errors_of, folds, without_folds
 from accelmodel.studies.kernel_priors import Estimate, informed
 
@@ -32,9 +33,10 @@ _HEAD = """\
 
 Written by `accelmodel calibrate MEASURED --output DIR --ablation FILE`. One thing is taken away at a time, the rest is fitted anew without each fold of
 whole groups, and judged on that fold. *Loss* is the change of the fit's own loss on left-out rows against the full model, with its standard error over
-groups: what is above zero beyond its error earns its place; what is not is free to go. Errors are median / mean % of left-out rows.
+groups: what is above zero beyond its error earns its place; what is not is free to go. Errors are median / mean % of left-out rows. What no row depends
+on is not shown.
 """
-_FAMILIES = {"engine": "by serving engine", "generation": "by generation", "era": "by release, saturated"}
+_FAMILIES = {"engine": "by serving engine", "generation": "by generation"}
 
 
 @dataclass(frozen=True)
@@ -135,7 +137,7 @@ def _lines(result: Calibrated, kernels: Mapping[str, Estimate], catalog: Library
         prior = catalog.calibration(problem.calibration.name)
         tried = [_informed(problem, prior, told, served) for served in _SERVED if told]
         yield f"\n## {calibration.title}\n"
-        yield from _table(problem, judged, list(variants(problem, tried)), progress)
+        yield from _table(problem, judged, [one for one in variants(problem, tried) if _matters(problem, judged, one)], progress)
         if told:
             yield from _kernels(calibration, prior, told)
 
@@ -147,6 +149,12 @@ def _informed(problem: Problem, prior: Calibration, kernels: Mapping[str, Estima
     )
 
 
+def _matters(problem: Problem, judged: Judged, variant: Variant) -> bool:
+    """Whether a variant changes anything that any row depends on."""
+    missing = [index for index, slot in enumerate(problem.slots) if slot not in variant.slots]
+    return bool(np.any(judged.slopes[:, missing]))
+
+
 def _table(problem: Problem, judged: Judged, chosen: Sequence[Variant], progress: Callable[[str], None]) -> Iterator[str]:
     """One fit's variants, the one that costs the most first."""
     found = []
@@ -156,7 +164,7 @@ def _table(problem: Problem, judged: Judged, chosen: Sequence[Variant], progress
         progress(f"ablation {number + 1} of {len(chosen)}: {variant.name}, {variant.instead}")
         found.append(outcome(quiet, judged, variant))
     full = errors_of(problem.quantity, judged.left_out, problem.measured)
-    yield f"| without | instead | deviations | loss, % | {' | '.join(full)} |"
+    yield f"| without | instead | deviations | loss, % | {' | '.join(TITLES.get(name, name) for name in full)} |"
     yield "|---" * (4 + len(full)) + "|"
     yield f"| (nothing: the full model) | | {len(problem.slots)} | | {_cells(full, full)} |"
     for one in sorted(found, key=lambda one: -one.change):

@@ -41,30 +41,23 @@ Mask = npt.NDArray[np.bool_]
 _NOISE = {"tpot_ms": 0.10, "itl_ms": 0.10, "ttft_ms": 0.25, "output_tok_s": 0.15, "e2e_ms": 0.15}
 _SWEEP = {"tpot_ms": 0.15, "itl_ms": 0.15, "ttft_ms": 0.25, "output_tok_s": 0.15, "e2e_ms": 0.15}
 _GROUP_POWER = -0.4
-_ERA = 0.08  # prior deviation of the saturated throughput of an engine's version; 0.15 made left-out groups slightly worse
 
-# Parameters that may differ between generations of accelerators and between serving engines, with the prior's deviation of each factor. Overheads per layer
-# are not among them: with a factor of their own they made left-out groups worse (time per output token 15.6 / 19.8 % instead of 13.7 / 18.4).
-_BY_GENERATION = {
-    "weight_bandwidth_efficiency": 0.08,
-    "kv_bandwidth_efficiency": 0.10,
-    "compute_efficiency_bf16": 0.15,
-    "compute_efficiency_fp8": 0.15,
-    "compute_efficiency_fp4": 0.15,
-    "link_efficiency": 0.20,
-}
-_BY_ENGINE = {
-    "first_token_overhead": 0.20,
-    "prefill_layer_overhead": 0.20,
-    "burst_fraction": 0.20,
-    "prefill_latency_factor": 0.08,
-    "sequence_overhead": 0.15,
-}
+# Parameters that may differ between generations of accelerators and between serving engines, with the prior's deviation of each factor. Others may too,
+# but fitted factors of overheads per layer, of arithmetic by generation, of the first token's overheads by engine and of saturated throughput by release
+# earned nothing on groups left out; what priors say of an engine stays.
+_BY_GENERATION = {"weight_bandwidth_efficiency": 0.08, "kv_bandwidth_efficiency": 0.10, "link_efficiency": 0.20}
+_BY_ENGINE = {"burst_fraction": 0.20}
 # Left at their priors: what measurements do not identify, and what is physics: every second is spent once, a whole square is twice a triangle.
 _FIXED = (
     *("chunk_tokens", "usable_memory_fraction", "runtime_reserve", "graph_reserve", "link_overlap_fraction", "scale_out_latency", "serial_prefill"),
     *("prefill_stall_fraction", "prefill_square_factor", "prefill_pool_utilisation", "kv_row_floor", "compute_efficiency_int8"),
 )
+# Left at their priors, too: fitted, they made left-out groups no better, and all together worse (docs/ablation.md says how it is judged).
+_UNEARNED = (
+    *("attention_compute_efficiency", "expert_efficiency", "expert_imbalance_factor", "moe_layer_overhead", "linear_layer_overhead", "step_overhead"),
+    *("prefill_layer_overhead", "prefill_latency_factor", "first_token_overhead", "first_step_wait_steps"),
+)
+
 _STEP = 1e-3
 _TOLD = 0.9  # a figure stays at its prior where its range shrinks by less than a tenth and it hardly moves
 _MOVED = 0.02
@@ -91,7 +84,7 @@ class Slot:
     """One deviation: of a parameter, for all replicas or for those of one engine or generation (`level`), with its prior's standard deviation."""
 
     parameter: str
-    kind: str  # base, engine, generation, era
+    kind: str  # base, engine, generation
     level: str
     deviation: float
 
@@ -130,8 +123,6 @@ class Problem:
         self.sweep_deviation = np.array([_SWEEP[row.quantity] for row in rows])
         self.engine = np.array([found.runs[row.run].replica.engine for row in rows])
         self.generation = np.array([found.runs[row.run].replica.accelerator.generation for row in rows])
-        saturated = np.array([found.runs[row.run].load == "saturated" for row in rows])
-        self.era = np.where(saturated, [found.runs[row.run].version for row in rows], "")
         self.slots = tuple(self._slots())
         self.masks = np.array([self._mask(slot) for slot in self.slots])
 
@@ -139,7 +130,7 @@ class Problem:
         slots = []
         for name in Parameters.model_fields:
             figure = getattr(self.calibration.parameters, name)
-            if name in _FIXED or name.startswith("power_") or not figure.si_high > figure.si_low or figure.si <= 0.0:
+            if name in _FIXED + _UNEARNED or name.startswith("power_") or not figure.si_high > figure.si_low or figure.si <= 0.0:
                 continue
             slots.append(Slot(name, "base", "", deviation_of(figure)))
         free = {slot.parameter for slot in slots}
@@ -147,7 +138,6 @@ class Problem:
             present = sorted(set(levels.tolist()))
             if len(present) > 1 and len(self.rows) >= _ENOUGH_FOR_FACTORS:
                 slots += [Slot(name, kind, level, deviation) for name, deviation in table.items() if name in free for level in present]
-        slots += [Slot("", "era", era, _ERA) for era in sorted(set(self.era.tolist()) - {""})]
         return slots
 
     def _mask(self, slot: Slot) -> Mask:
@@ -167,22 +157,15 @@ class Problem:
         """Log of every row's prediction under deviations, one parameter nudged for all replicas; NaN where a replica does not fit."""
         found = quantities(self.runs, shaken_constants(_by_level(self.slots, values, self.held), nudged))
         with np.errstate(invalid="ignore", divide="ignore"):
-            logs = np.array(
+            return np.array(
                 [math.log(found[quantity][run]) if found[quantity][run] > 0 else math.nan for quantity, run in zip(self.quantity, self.run_of, strict=True)]
             )
-        for slot, value, mask in zip(self.slots, values, self.masks, strict=True):
-            if slot.kind == "era":
-                logs = logs + value * mask
-        return logs
 
     def jacobian(self, values: Array, logs: Array) -> Array:
         """Derivatives of the log predictions, (rows, slots): one run of the engine per parameter."""
         columns = np.zeros((len(self.slots), len(self.rows)))
         slopes: dict[str, Array] = {}
         for index, slot in enumerate(self.slots):
-            if slot.kind == "era":
-                columns[index] = self.masks[index]
-                continue
             if slot.parameter not in slopes:
                 slopes[slot.parameter] = (self.log_predictions(values, slot.parameter) - logs) / _STEP
             columns[index] = np.where(self.masks[index], slopes[slot.parameter], 0.0)
@@ -241,9 +224,8 @@ def _by_level(slots: Sequence[Slot], values: Array, held: Mapping[str, float] | 
     """(kind, level) -> parameter -> factor."""
     found: dict[tuple[str, str], dict[str, float]] = {("base", ""): dict(held or {})}
     for slot, value in zip(slots, values, strict=True):
-        if slot.kind != "era":
-            factors = found.setdefault((slot.kind, slot.level), {})
-            factors[slot.parameter] = factors.get(slot.parameter, 1.0) * math.exp(value)
+        factors = found.setdefault((slot.kind, slot.level), {})
+        factors[slot.parameter] = factors.get(slot.parameter, 1.0) * math.exp(value)
     return found
 
 
@@ -431,9 +413,7 @@ def fitted(problem: Problem, judged: Judged, found: Measurements, *, is_informed
     """The calibration of a fit: the prior's (`is_informed` by kernels or not), its figures moved and their ranges narrowed to what the rows allow."""
     prior, fit = problem.calibration, judged.fit
     deviation = np.sqrt(np.diag(fit.covariance))
-    told = [
-        slot.kind == "era" or sigma < _TOLD * slot.deviation or abs(value) > _MOVED for slot, value, sigma in zip(fit.slots, fit.values, deviation, strict=True)
-    ]
+    told = [sigma < _TOLD * slot.deviation or abs(value) > _MOVED for slot, value, sigma in zip(fit.slots, fit.values, deviation, strict=True)]
     moves = {
         (slot.kind, slot.level, slot.parameter): (float(value), float(sigma))
         for slot, value, sigma, tells in zip(fit.slots, fit.values, deviation, told, strict=True)
@@ -461,7 +441,6 @@ def fitted(problem: Problem, judged: Judged, found: Measurements, *, is_informed
             "parameters": prior.parameters.model_copy(update=parameters),
             "engines": engines,
             "generations": generations,
-            "throughput_by_version": {slot.level: _factor(*moves[("era", slot.level, "")]) for slot in fit.slots if slot.kind == "era"},
             "spreads": {**prior.spreads, **cut},
             "load_spreads": spreads_of(plain),
             "anchoring": anchoring_of(plain),

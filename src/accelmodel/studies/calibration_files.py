@@ -39,9 +39,6 @@ def _lines(calibration: Calibration) -> Iterator[str]:
         yield from _engine(key, engine)
     for level, factors in calibration.generations.items():
         yield from _figures(f"generations.{_key(level)}", factors)
-    if calibration.throughput_by_version:
-        yield "\n# Output of saturated servers by the version of the serving engine"
-        yield from _figures("throughput_by_version", calibration.throughput_by_version)
     yield "\n# Half-width of the central 90 % of measured over predicted, as a factor, on left-out groups"
     for name, spread in calibration.spreads.items():
         yield from _figures(f"spreads.{name}", dict(spread))

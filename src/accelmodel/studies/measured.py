@@ -76,11 +76,6 @@ class Run:
     label: str = ""
     assumed: tuple[str, ...] = ()
 
-    @property
-    def version(self) -> str:
-        """The serving engine's version by which saturated throughput is told apart: the first two words of its label, to the second number."""
-        return " ".join(".".join(word.split(".")[:2]) for word in self.label.replace(",", " ").split()[:2])
-
 
 @dataclass(frozen=True)
 class Measurements:
