@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from accelmodel.studies.floors import LABELS, LOAD
+
 _APART = 2.0  # measurements further apart than this factor do not say the same
 _WAITING = 0.1  # a share of a request's life before its first token that a queue causes, not a prefill
-_LABELS = ("model_name", "accelerator_name", "engine", "precision_weights", "precision_kv", "load", "num_accelerators", "tp", "pp", "ep", "dp", "isl", "osl")
 
 
 def cause(row: Mapping[Any, Any], rows: pd.DataFrame) -> str:
@@ -29,8 +30,8 @@ def cause(row: Mapping[Any, Any], rows: pd.DataFrame) -> str:
 def _agree(rows: pd.DataFrame, row: Mapping[Any, Any]) -> Any:
     """Rows of the same published labels but the load's size."""
     found = np.ones(len(rows), bool)
-    for name in _LABELS:
-        if name in rows:
+    for name in LABELS:
+        if name in rows and name not in LOAD:
             found &= (rows[name].isna() if pd.isna(row[name]) else rows[name] == row[name]).to_numpy(dtype=bool)
     return found
 
@@ -66,7 +67,9 @@ def _falls_with_load(row: Mapping[Any, Any], alike: pd.DataFrame) -> str:
     less = busier[busier["value"] < row["value"] / _APART].sort_values("concurrency")
     if less.empty:
         return ""
-    return f"{less['concurrency'].iloc[0]:.4g} clients waited {row['value'] / less['value'].iloc[0]:.3g} times less: a cold start within the measurement"
+    first = less.iloc[0]
+    disturbed = "a cold start, or another disturbance of the measurement"
+    return f"{first['concurrency']:.4g} clients waited {row['value'] / first['value']:.3g} times less, which no queue does: {disturbed}"
 
 
 def _waits_for_a_place(row: Mapping[Any, Any], run: pd.Series[float]) -> str:

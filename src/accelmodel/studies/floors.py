@@ -21,9 +21,10 @@ from accelmodel.core.kernels import Array
 _RELEASE = "engine"
 _CUT = ("num_accelerators", "tp", "pp", "ep", "dp", "moe_tp")
 _POOLS = ("disagg_prefill_workers_tp_pp_adp_moetp_moeep", "disagg_decode_workers_tp_pp_adp_moetp_moeep")
-_LABELS = (
+LOAD = ("concurrency", "load_as_published")
+LABELS = (
     *("model_name", "accelerator_name", _RELEASE, "precision_weights", "precision_kv", "scenario", "serving_mode", *_CUT, *_POOLS),
-    *("isl", "osl", "concurrency", "load_as_published", "metric"),
+    *("isl", "osl", "metric", *LOAD),
 )
 MEDIAN_OF_NORMAL = 0.6745  # of the magnitude of a normal deviate, in deviations
 _DISTINCT = 1e-3  # values closer than this are one measurement printed twice
@@ -63,7 +64,7 @@ def errors_after_offset(rows: pd.DataFrame, by: Sequence[str]) -> Array:
 
 def errors_of_repeats(rows: pd.DataFrame, *, any_release: bool = False) -> Array:
     """|middle / measured - 1| of rows that share every published label with a row of another value, the middle being theirs; `any_release` of the engine."""
-    labels = [name for name in _LABELS if not (any_release and name == _RELEASE)]
+    labels = [name for name in LABELS if not (any_release and name == _RELEASE)]
     values = rows["value"].to_numpy(dtype=float)
     found: list[float] = []
     for places in _alike(rows, labels).values():
