@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from accelmodel.catalog.calibrations import Calibration, FitError, deviation_of
+from accelmodel.catalog.calibrations import Calibration, FitError, Parameters, deviation_of
 from accelmodel.catalog.library import Library
 from accelmodel.core.kernels import Array
 from accelmodel.studies.accuracy import TITLES
@@ -72,22 +72,23 @@ def variants(problem: Problem, others: Iterable[Variant] = ()) -> Iterator[Varia
             yield Variant(name, f"no effect ({_NEUTRAL[name]:g})", rest, {name: _NEUTRAL[name] / prior})
     for kind, title in _FAMILIES.items():
         members = sorted({slot.parameter for slot in problem.slots if slot.kind == kind})
-        for name in members if len(members) > 1 else ():
+        for name in members:
             yield Variant(f"{name}, {title}", "one for all", tuple(slot for slot in problem.slots if (slot.parameter, slot.kind) != (name, kind)), {})
-        if members:
+        if len(members) > 1:
             yield Variant(f"all factors {title}", "one for all", tuple(slot for slot in problem.slots if slot.kind != kind), {})
+
+
+def additions(problem: Problem) -> Iterator[Variant]:
+    """Everything that is not fitted but might be."""
+    for title, slots in problem.unearned().items():
+        yield Variant(f"(nothing, and with {title})", "fitted too", (*problem.slots, *slots), {})
 
 
 def other_priors(problem: Problem, prior: Calibration, name: str, instead: str) -> Variant:
     """The problem under other priors."""
-    held, slots = {}, []
-    for slot in problem.slots:
-        if slot.kind == "base":
-            figure = getattr(prior.parameters, slot.parameter)
-            held[slot.parameter] = figure.si / getattr(problem.calibration.parameters, slot.parameter).si
-            slots.append(replace(slot, deviation=deviation_of(figure)))
-        else:
-            slots.append(slot)
+    centres = {key: (getattr(prior.parameters, key).si, getattr(problem.calibration.parameters, key).si) for key in Parameters.model_fields}
+    held = {key: wanted / own for key, (wanted, own) in centres.items() if wanted != own and own > 0.0}
+    slots = [replace(slot, deviation=deviation_of(getattr(prior.parameters, slot.parameter))) if slot.kind == "base" else slot for slot in problem.slots]
     return Variant(name, instead, tuple(slots), held)
 
 
@@ -95,19 +96,21 @@ def outcome(problem: Problem, judged: Judged, variant: Variant) -> Outcome:
     """A variant fitted without each fold, from the full fit."""
     other = problem.with_slots(variant.slots, variant.held)
     place = {(slot.parameter, slot.kind, slot.level): index for index, slot in enumerate(problem.slots)}
-    kept = [place[slot.parameter, slot.kind, slot.level] for slot in variant.slots]
-    moved = np.array([math.log(variant.held.get(slot.parameter, 1.0)) if slot.kind == "base" else 0.0 for slot in variant.slots])
+    known = [place.get((slot.parameter, slot.kind, slot.level)) for slot in variant.slots]
+    moved = [math.log(variant.held.get(slot.parameter, 1.0)) if slot.kind == "base" else 0.0 for slot in variant.slots]
+    start = np.array([0.0 if index is None else judged.fit.values[index] for index in known]) - moved
     fold_of = folds(problem.groups, min(8, len(set(problem.groups.tolist()))))
     left_out = np.full(len(problem.rows), math.nan)
-    if kept:
-        start = judged.fit.values[kept] - moved
-        slopes = other.jacobian(start, other.log_predictions(start)) if variant.held else judged.slopes[:, kept]
+    if known:
+        kept = [index for index in known if index is not None]
+        is_near = not variant.held and len(kept) == len(known)
+        slopes = judged.slopes[:, kept] if is_near else other.jacobian(start, other.log_predictions(start))
         for number, fit in enumerate(without_folds(other, start, slopes, fold_of)):
             left_out[fold_of == number] = fit.log_predicted[fold_of == number]
     else:
-        left_out = other.log_predictions(np.zeros(0))
+        left_out = other.log_predictions(start)
     change, error = _change(problem, judged.left_out, left_out)
-    return Outcome(variant, len(kept), errors_of(problem.quantity, left_out, problem.measured), change, error)
+    return Outcome(variant, len(known), errors_of(problem.quantity, left_out, problem.measured), change, error)
 
 
 def _change(problem: Problem, full: Array, other: Array) -> tuple[float, float]:
@@ -135,7 +138,7 @@ def _lines(result: Calibrated, kernels: Mapping[str, Estimate], catalog: Library
     for calibration, (problem, judged) in zip(result.calibrations, result.fits, strict=True):
         told = {name: one for name, one in kernels.items() if one.stacks & set(calibration.stacks)}
         prior = catalog.calibration(problem.calibration.name)
-        tried = [_informed(problem, prior, told, served) for served in _SERVED if told]
+        tried = [*(_informed(problem, prior, told, served) for served in _SERVED if told), *additions(problem)]
         yield f"\n## {calibration.title}\n"
         yield from _table(problem, judged, [one for one in variants(problem, tried) if _matters(problem, judged, one)], progress)
         if told:
@@ -152,7 +155,7 @@ def _informed(problem: Problem, prior: Calibration, kernels: Mapping[str, Estima
 def _matters(problem: Problem, judged: Judged, variant: Variant) -> bool:
     """Whether a variant changes anything that any row depends on."""
     missing = [index for index, slot in enumerate(problem.slots) if slot not in variant.slots]
-    return bool(np.any(judged.slopes[:, missing]))
+    return len(variant.slots) > len(problem.slots) or bool(np.any(judged.slopes[:, missing]))
 
 
 def _table(problem: Problem, judged: Judged, chosen: Sequence[Variant], progress: Callable[[str], None]) -> Iterator[str]:

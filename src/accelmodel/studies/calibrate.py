@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import datetime
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -42,9 +42,8 @@ _NOISE = {"tpot_ms": 0.10, "itl_ms": 0.10, "ttft_ms": 0.25, "output_tok_s": 0.15
 _SWEEP = {"tpot_ms": 0.15, "itl_ms": 0.15, "ttft_ms": 0.25, "output_tok_s": 0.15, "e2e_ms": 0.15}
 _GROUP_POWER = -0.4
 
-# Parameters that may differ between generations of accelerators and between serving engines, with the prior's deviation of each factor. Others may too,
-# but fitted factors of overheads per layer, of arithmetic by generation, of the first token's overheads by engine and of saturated throughput by release
-# earned nothing on groups left out; what priors say of an engine stays.
+# Parameters that may differ between generations of accelerators and between serving engines, with the prior's deviation of each factor. Overheads per layer
+# are not among them: with a factor of their own they made left-out groups worse.
 _BY_GENERATION = {"weight_bandwidth_efficiency": 0.08, "kv_bandwidth_efficiency": 0.10, "link_efficiency": 0.20}
 _BY_ENGINE = {"burst_fraction": 0.20}
 # Left at their priors: what measurements do not identify, and what is physics: every second is spent once, a whole square is twice a triangle.
@@ -52,11 +51,14 @@ _FIXED = (
     *("chunk_tokens", "usable_memory_fraction", "runtime_reserve", "graph_reserve", "link_overlap_fraction", "scale_out_latency", "serial_prefill"),
     *("prefill_stall_fraction", "prefill_square_factor", "prefill_pool_utilisation", "kv_row_floor", "compute_efficiency_int8"),
 )
-# Left at their priors, too: fitted, they made left-out groups no better, and all together worse (docs/ablation.md says how it is judged).
+# Left at their priors, too, with what priors say of each engine: fitted, they made left-out groups no better, and all together worse. Each is tried again
+# where a calibration is ablated, so that a change of the engine or of the measurements brings back what then earns its place.
 _UNEARNED = (
     *("attention_compute_efficiency", "expert_efficiency", "expert_imbalance_factor", "moe_layer_overhead", "linear_layer_overhead", "step_overhead"),
     *("prefill_layer_overhead", "prefill_latency_factor", "first_token_overhead", "first_step_wait_steps"),
 )
+_UNEARNED_BY_GENERATION = {"compute_efficiency_bf16": 0.15, "compute_efficiency_fp8": 0.15, "compute_efficiency_fp4": 0.15}
+_UNEARNED_BY_ENGINE = {"first_token_overhead": 0.20, "prefill_layer_overhead": 0.20, "prefill_latency_factor": 0.08, "sequence_overhead": 0.15}
 
 _STEP = 1e-3
 _TOLD = 0.9  # a figure stays at its prior where its range shrinks by less than a tenth and it hardly moves
@@ -127,18 +129,31 @@ class Problem:
         self.masks = np.array([self._mask(slot) for slot in self.slots])
 
     def _slots(self) -> list[Slot]:
-        slots = []
-        for name in Parameters.model_fields:
-            figure = getattr(self.calibration.parameters, name)
-            if name in _FIXED + _UNEARNED or name.startswith("power_") or not figure.si_high > figure.si_low or figure.si <= 0.0:
-                continue
-            slots.append(Slot(name, "base", "", deviation_of(figure)))
+        names = [name for name in Parameters.model_fields if name not in _FIXED + _UNEARNED and not name.startswith("power_")]
+        slots = self._base(names)
         free = {slot.parameter for slot in slots}
-        for kind, table, levels in (("engine", _BY_ENGINE, self.engine), ("generation", _BY_GENERATION, self.generation)):
-            present = sorted(set(levels.tolist()))
-            if len(present) > 1 and len(self.rows) >= _ENOUGH_FOR_FACTORS:
-                slots += [Slot(name, kind, level, deviation) for name, deviation in table.items() if name in free for level in present]
+        for kind, table in (("engine", _BY_ENGINE), ("generation", _BY_GENERATION)):
+            slots += self._levels(kind, {name: deviation for name, deviation in table.items() if name in free})
         return slots
+
+    def _base(self, names: Iterable[str]) -> list[Slot]:
+        """Deviations for all replicas, of those parameters whose priors have a width."""
+        figures = {name: getattr(self.calibration.parameters, name) for name in names}
+        return [Slot(name, "base", "", deviation_of(one)) for name, one in figures.items() if one.si_high > one.si_low and one.si > 0.0]
+
+    def _levels(self, kind: str, table: Mapping[str, float]) -> list[Slot]:
+        """Deviations of a kind's levels, where there are several and rows enough to tell."""
+        present = sorted(set(getattr(self, kind).tolist()))
+        if len(present) < 2 or len(self.rows) < _ENOUGH_FOR_FACTORS:
+            return []
+        return [Slot(name, kind, level, deviation) for name, deviation in table.items() for level in present]
+
+    def unearned(self) -> dict[str, list[Slot]]:
+        """What is not fitted but might be: title -> deviations."""
+        found = {name: self._base([name]) for name in _UNEARNED}
+        for kind, table in (("serving engine", _UNEARNED_BY_ENGINE), ("generation", _UNEARNED_BY_GENERATION)):
+            found |= {f"{name}, by {kind}": self._levels(kind.split()[-1], {name: deviation}) for name, deviation in table.items()}
+        return {title: slots for title, slots in found.items() if slots}
 
     def _mask(self, slot: Slot) -> Mask:
         if slot.kind == "base":
