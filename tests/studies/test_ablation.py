@@ -10,10 +10,11 @@ import pandas as pd
 import pytest
 
 import accelmodel as am
+from accelmodel.catalog.calibrations import moved
 from accelmodel.catalog.figures import Figure
 from accelmodel.catalog.library import Library
 from accelmodel.cli.main import execute
-from accelmodel.studies.ablation import outcome, variants
+from accelmodel.studies.ablation import additions, other_priors, outcome, variants
 from accelmodel.studies.calibrate import cross_validated
 from accelmodel.studies.kernel_priors import Estimate, estimates, joined
 from situations import made_up
@@ -79,6 +80,11 @@ def test_what_made_the_data_is_missed_when_it_is_taken_away() -> None:
     assert without.change > 2 * without.standard_error > 0
     assert without.errors["tpot_ms"].median > 3 * result.calibrations[0].errors["tpot_ms"].median
     assert found["compute_efficiency_fp8", "its prior"].change == pytest.approx(0.0, abs=1e-3)
+    # What is not fitted is tried again: a prefill's overhead, of which no step tells, changes nothing.
+    more = {one.name: one for one in additions(problem)}
+    prefill = outcome(problem, judged, more["(nothing, and with prefill_layer_overhead)"])
+    assert prefill.deviations == len(problem.slots) + 1
+    assert prefill.change == pytest.approx(0.0, abs=1e-2)
 
 
 def test_the_command_writes_the_study(tmp_path: Path) -> None:
@@ -93,3 +99,15 @@ def test_the_command_writes_the_study(tmp_path: Path) -> None:
 def test_kernels_without_latencies_are_refused() -> None:
     with pytest.raises(am.InputError, match="latency_us"):
         estimates(gemms(0.8, 0.7).drop(columns="latency_us"), Library())
+
+
+def test_other_priors_are_tried_as_if_the_fit_had_started_from_them() -> None:
+    """Overheads cost 1.3 of the prior: a problem told so by its prior leaves nothing to be found, whatever it was made with."""
+    result = cross_validated(made_up(1.3))
+    (problem, judged) = result.fits[0]
+    prior = problem.calibration
+    figure = prior.parameters.layer_overhead
+    better = prior.model_copy(update={"parameters": prior.parameters.model_copy(update={"layer_overhead": moved(figure, 1.3 * figure.value, 130.0, 230.0)})})
+    found = outcome(problem, judged, other_priors(problem, better, "better", "its own"))
+    assert found.errors["tpot_ms"].median < 0.01
+    assert found.change < 0

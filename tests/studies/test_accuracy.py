@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import pytest
 
 import accelmodel as am
 from accelmodel.catalog.library import Library
+from accelmodel.cli.main import execute
 from accelmodel.reports.scatter import scatter
 from accelmodel.studies import floors
 from accelmodel.studies.causes import cause
@@ -40,10 +40,13 @@ def test_a_drawing_is_the_same_bytes_every_time_and_small(tmp_path: Path) -> Non
     assert not list(tmp_path.glob("*.part"))
 
 
-def test_without_the_library_that_draws_one_error_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "matplotlib", None)
+def test_without_the_library_that_draws_one_error_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    monkeypatch.setattr("accelmodel.reports.scatter.find_spec", lambda _: None)
     with pytest.raises(am.InputError, match=r"accelmodel\[plots\]"):
         scatter(tmp_path / "no.svg", table({"value": 1.0}), "load", "ms")
+    command = ["calibrate", str(tmp_path / "no.csv"), "--output", str(tmp_path / "out"), "--report", str(tmp_path / "page.md"), "--quiet"]
+    assert execute(command) == 2
+    assert "accelmodel[plots]" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
 

@@ -30,6 +30,7 @@ def calibrate(
     quiet: Quiet = False,
 ) -> None:
     """Fit the parameters of the step model to measurements, starting from their priors, and judge the fit on groups left out whole."""
+    from accelmodel.reports.scatter import need_matplotlib
     from accelmodel.studies.calibrate import cross_validated
     from accelmodel.studies.kernel_priors import estimates
 
@@ -37,6 +38,8 @@ def calibrate(
         from accelmodel.errors import InputError
 
         raise InputError("is a file, not a folder", file=output, key="--output")
+    if report is not None:
+        need_matplotlib()
     library = open_catalog(catalog)
     told = {} if kernels is None else estimates(kernels, library)
     tell_of_compilation(quiet=quiet)

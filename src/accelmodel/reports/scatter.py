@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -26,17 +27,19 @@ _CELLS_PER_DECADE = 200  # dots closer than this are one dot: finer than the eye
 _FACTOR = 2.0
 
 
-def scatter(path: Path, rows: pd.DataFrame, colour_by: str, unit: str) -> Path:
-    """Write predicted over measured values of `rows` (columns `value`, `predicted` and `colour_by`), with lines at equality and a factor of two off.
+def need_matplotlib() -> None:
+    """InputError where Matplotlib, an optional part of the installation, is absent."""
+    if find_spec("matplotlib") is None:
+        raise InputError("drawings need Matplotlib: pip install 'accelmodel[plots]'", key="--report")
 
-    InputError where Matplotlib, an optional part of the installation, is absent.
-    """
-    try:
-        import matplotlib as mpl
-        from matplotlib.backends.backend_svg import FigureCanvasSVG
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise InputError("drawings need Matplotlib: pip install 'accelmodel[plots]'", key="--report") from None
+
+def scatter(path: Path, rows: pd.DataFrame, colour_by: str, unit: str) -> Path:
+    """Write predicted over measured values of `rows` (columns `value`, `predicted` and `colour_by`), with lines at equality and a factor of two off."""
+    need_matplotlib()
+    import matplotlib as mpl
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
+
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=_SIZE_IN, layout="constrained")
         FigureCanvasSVG(figure)
