@@ -11,12 +11,13 @@ from typing import Any
 
 from accelmodel.catalog.figures import Source, parse
 from accelmodel.catalog.library import Library
+from accelmodel.columns import HIGH, LOW
 from accelmodel.columns import column as described
 from accelmodel.errors import InputError
 from accelmodel.studies import grid
 from accelmodel.studies.run import SCHEMA, Cell, Context, study_kinds
 from accelmodel.studies.scenario import Scenario
-from accelmodel.studies.terms import PointTerms, Term, given, of_figure
+from accelmodel.studies.terms import SPREAD_EQUATION, PointTerms, Term, given, of_figure
 
 _SAME = 1e-9  # relative difference within which a number counts as found again
 
@@ -168,6 +169,12 @@ class _FleetTerms:
         maker = getattr(self, f"_{column}", None)
         if column in ("case", "system"):
             return _label(self.cell, self.row, column)
+        if column == "fleet_accelerators" and self.asked.kind == "fleet":
+            return self.asked_for(column)
+        for bound in (LOW, HIGH):
+            if column.endswith(bound):
+                parts = (self.term(column.removesuffix(bound)), self.point.spread("throughput"))
+                return Term(column, self.row[column], described(column).unit, SPREAD_EQUATION, parts)
         if maker is None or self.row.get(column) is None:
             return _plain(self.row, column)
         equation, parts = maker()
@@ -211,9 +218,7 @@ class _FleetTerms:
         return [] if self.cell.money.books == "tenant" else [self.point.owner("availability")]
 
     def _fleet_accelerators(self) -> tuple[str, list[Term]]:
-        if self.asked.kind == "demand":
-            return "whole systems for the replicas", self.of("replicas", "stranded_accelerators")
-        return "as asked", [self.asked_for("fleet_accelerators")]
+        return "whole systems for the replicas", self.of("replicas", "stranded_accelerators")
 
     def _replicas(self) -> tuple[str, list[Term]]:
         if self.asked.kind != "demand":

@@ -85,6 +85,7 @@ _OF_LINE = {
     "maintenance_usd_per_h": ("maintenance_per_year",),
     "spares_usd_per_h": ("spare_fraction", "cost_of_capital", "server_life"),
 }
+SPREAD_EQUATION = "the engine's number, and the spread of measurements about it as a factor on cost, time or rate"
 _SHARE_OF = {"input": "prefill that computes", "cached_input": "attention to cached input", "output": "decode"}
 
 
@@ -342,15 +343,25 @@ class PointTerms:
         parts = [self._accelerators(), self.accelerator("tdp"), *(self.parameter(name) for name in shares), self.term("output_tokens_per_s")]
         return "accelerators x TDP x min(1, floor + shares of bandwidth, FLOP and links in use)", parts
 
+    def _binding(self) -> tuple[str, list[Term]]:
+        return "the largest part of a request's time; capacity where requests wait", [
+            self.decode_step(),
+            self.marginal_prefill(),
+            self.term("waiting_requests"),
+        ]
+
     def _energy_j_per_output_token(self) -> tuple[str, list[Term]]:
         return "power / output tokens per second", self.terms("power_w", "output_tokens_per_s")
 
     def _bound(self, name: str, bounded: str) -> Term:
+        measure = "time_to_first_token" if "first" in name else "time_per_output_token" if "per_output_token_s" in name else "throughput"
+        return Term(name, self.value(name), column(name).unit, SPREAD_EQUATION, (self.term(bounded), self.spread(measure)))
+
+    def spread(self, measure: str) -> Term:
+        """How far measurements lie from predictions: a factor either way."""
         spread = self.replica.spread
         assert spread is not None
-        measure = "time_to_first_token" if "first" in name else "time_per_output_token" if "per_output_token_s" in name else "throughput"
-        width = of_figure(f"{self.replica.calibration.name}: spread of {measure}", getattr(spread, measure))
-        return Term(name, self.value(name), column(name).unit, "the engine's number and the spread of measurements about it", (self.term(bounded), width))
+        return of_figure(f"{self.replica.calibration.name}: spread of {measure}", getattr(spread, measure))
 
 
 def _si_unit(figure: Figure) -> str:
