@@ -363,10 +363,8 @@ def advance(
             _end_pass(c, s, w, steps, slots, heap, requests, blocks, lru, finished)
         if s["load"] == 0:
             return math.inf
-        if s["running"] == 0:
-            arrival_s = _next_arrival_s(s, requests)
-            if arrival_s < math.inf:
-                s["clock_s"] = max(s["clock_s"], arrival_s)
+        if s["running"] == 0 and _first_waiting(s, requests) < 0:
+            s["clock_s"] = _next_arrival_s(s, requests)
         if s["clock_s"] >= limit_s:
             return s["clock_s"]
         if _start_pass(c, s, w, steps, slots, requests, blocks, lru, f, bits):
