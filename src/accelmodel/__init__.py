@@ -19,11 +19,14 @@ if TYPE_CHECKING:
     from accelmodel.studies.optimize import optimize
     from accelmodel.studies.points import Point, evaluate, replica
     from accelmodel.studies.run import Run, run
+    from accelmodel.studies.simulate import Simulation, simulate
+    from accelmodel.studies.traces import Client, Trace
     from accelmodel.studies.validate import Report, validate
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "Client",
     "DoesNotFitError",
     "InputError",
     "Library",
@@ -31,6 +34,8 @@ __all__ = [
     "Replica",
     "Report",
     "Run",
+    "Simulation",
+    "Trace",
     "anchor",
     "calibrate",
     "catalog",
@@ -39,10 +44,12 @@ __all__ = [
     "optimize",
     "replica",
     "run",
+    "simulate",
     "validate",
 ]
 
 _HOME = {
+    "Client": "studies.traces",
     "DoesNotFitError": "errors",
     "InputError": "errors",
     "Library": "catalog.library",
@@ -50,6 +57,8 @@ _HOME = {
     "Replica": "core.replica",
     "Report": "studies.validate",
     "Run": "studies.run",
+    "Simulation": "studies.simulate",
+    "Trace": "studies.traces",
     "anchor": "studies.anchor",
     "calibrate": "studies.calibrate",
     "evaluate": "studies.points",
@@ -57,6 +66,7 @@ _HOME = {
     "optimize": "studies.optimize",
     "replica": "studies.points",
     "run": "studies.run",
+    "simulate": "studies.simulate",
     "validate": "studies.validate",
 }
 

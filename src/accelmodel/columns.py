@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Literal
 
@@ -96,6 +97,23 @@ _COLUMNS = (
     Column("in_house_cost_usd_per_mtok", "USD/Mtok", "cost per million tokens on in-house silicon"),
     Column("vendor_cost_usd_per_mtok", "USD/Mtok", "cost per million tokens on the vendor's accelerators, before the shock"),
     Column("price_usd_per_mtok", "USD/Mtok", "selling price per million tokens of the mix"),
+    # A simulation
+    Column("requests", "request", "requests that were served", "integer"),
+    Column("request", "1", "number of a request, in the order of arrivals, from 0", "integer"),
+    Column("arrival_s", "s", "when a request arrives"),
+    Column("replica", "1", "number of the replica that serves a request, from 0", "integer"),
+    Column("priority", "1", "class of a request, 0 served first", "integer"),
+    Column("cached_tokens", "token", "input tokens that the replica's prefix cache held"),
+    Column("queue_s", "s", "time from arrival to admission"),
+    Column("routing", "1", "how requests find their replica", "string"),
+    Column("duration_s", "s", "time from the first arrival to the last token"),
+    Column("time_s", "s", "time of a sample"),
+    Column("goodput_fraction", "1", "share of requests within the latency targets"),
+    Column("goodput_requests_per_s", "request/s", "requests per second within the latency targets, all replicas"),
+    Column("goodput_output_tokens_per_s", "token/s", "output tokens per second of requests within the latency targets, all replicas"),
+    Column("kv_used_fraction", "1", "share of the KV pools that running requests have reserved"),
+    Column("busy_time_fraction", "1", "share of the replicas' time in which anything runs"),
+    Column("energy_j", "J", "energy of the replicas' accelerators"),
     # A published day
     Column("cost_usd", "USD", "cost"),
     Column("revenue_usd", "USD", "revenue"),
@@ -113,16 +131,24 @@ _COLUMNS = (
 COLUMNS = {column.name: column for column in _COLUMNS}
 
 LOW, HIGH = "_low90", "_high90"
+_PERCENTILE = re.compile(r"(.+)_p(\d\d)(_[a-z]+)")
 
 
 def column(name: str) -> Column:
-    """The column of a name; bounds of the central 90 % (`..._low90`, `..._high90`) are described from what they bound.
+    """The column of a name; bounds of the central 90 % (`..._low90`, `..._high90`) are described from what they bound, percentiles
+    (`..._p99_s`) from what they rank.
 
     >>> column("time_per_output_token_s_low90").unit
     's'
+    >>> column("time_to_first_token_p99_s").description
+    '99th percentile over requests of: time to first token, waiting included'
     """
     for suffix, word in ((LOW, "lower"), (HIGH, "upper")):
         if name.endswith(suffix):
             bounded = COLUMNS[name.removesuffix(suffix)]
             return Column(name, bounded.unit, f"{word} end of the central 90 % of: {bounded.description}")
+    of = _PERCENTILE.fullmatch(name)
+    if of and of[1] + of[3] in COLUMNS:
+        ranked = COLUMNS[of[1] + of[3]]
+        return Column(name, ranked.unit, f"{of[2]}th percentile over requests of: {ranked.description.replace(', mean over requests', '')}")
     return COLUMNS[name]

@@ -20,6 +20,7 @@ from accelmodel.cli.explain import explain
 from accelmodel.cli.optimize import optimize
 from accelmodel.cli.output import emit, is_debugging, tell
 from accelmodel.cli.run import new, run
+from accelmodel.cli.simulate import simulate
 from accelmodel.cli.validate import validate
 from accelmodel.errors import InputError
 
@@ -35,6 +36,7 @@ app = typer.Typer(
 app.command()(run)
 app.command()(evaluate)
 app.command()(optimize)
+app.command()(simulate)
 app.command()(validate)
 app.command()(calibrate)
 app.command()(explain)

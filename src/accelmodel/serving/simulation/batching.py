@@ -22,7 +22,10 @@ PRIORITIES = 4  # classes of requests, 0 served first
 # `next` the one behind it in its queue; its prompt is `blocks` blocks from `first_block` on.
 REQUEST = np.dtype(
     [
-        *((name, "f8") for name in ("arrival_s", "input_tokens", "output_tokens", "kv_bytes", "beside_s", "admitted_s", "first_token_s", "finish_s", "cached_tokens")),
+        *(
+            (name, "f8")
+            for name in ("arrival_s", "input_tokens", "output_tokens", "kv_bytes", "beside_s", "admitted_s", "first_token_s", "finish_s", "cached_tokens")
+        ),
         ("next", "i8"),
         ("first_block", "i8"),
         ("blocks", "i4"),
@@ -31,8 +34,8 @@ REQUEST = np.dtype(
     ]
 )
 
-# One replica between two iterations, or in the pass that ends at `pass_end_s` (inf: none). `sums` are of the decoding sequences' contexts, `growing` how many of
-# them grow. `partial` is the prompt begun (-1: none) and `partial_tokens` what of it is done. The rest counts for power.
+# One replica between two iterations, or in the pass that ends at `pass_end_s` (inf: none). `sums` are of the decoding sequences' contexts, `growing` how many
+# of them grow. `partial` is the prompt begun (-1: none) and `partial_tokens` what of it is done. The rest counts for power.
 STATE = np.dtype(
     [
         *((name, "f8") for name in ("clock_s", "pass_end_s", "used_bytes", "partial_tokens", "busy_s", "weights_s", "sequence_steps")),
@@ -83,7 +86,7 @@ def enqueue(s: Any, requests: Any, i: int) -> None:
 def _first_waiting(s: Any, requests: Any) -> int:
     """The request that is next to be admitted, or -1 where none has arrived."""
     for k in range(PRIORITIES):
-        i = s["head"][k]
+        i: int = s["head"][k]
         if i >= 0 and requests[i]["arrival_s"] <= s["clock_s"]:
             return i
     return -1
@@ -152,7 +155,8 @@ def _crossings(c: Any, k: int, context: float) -> tuple[int, int]:
 @jit
 def decode_steps(c: Any, output_tokens: float) -> int:
     """Steps that yield the tokens after the first."""
-    return math.ceil((output_tokens - 1.0) / c["tokens_per_step"] - 1e-9)
+    steps: int = math.ceil((output_tokens - 1.0) / c["tokens_per_step"] - 1e-9)
+    return steps
 
 
 @jit
@@ -359,14 +363,14 @@ def advance(
     while True:
         if s["pass_end_s"] < math.inf:
             if s["pass_end_s"] > limit_s:
-                return s["pass_end_s"]
+                return float(s["pass_end_s"])
             _end_pass(c, s, w, steps, slots, heap, requests, blocks, lru, finished)
         if s["load"] == 0:
             return math.inf
         if s["running"] == 0 and _first_waiting(s, requests) < 0:
             s["clock_s"] = _next_arrival_s(s, requests)
         if s["clock_s"] >= limit_s:
-            return s["clock_s"]
+            return float(s["clock_s"])
         if _start_pass(c, s, w, steps, slots, requests, blocks, lru, f, bits):
             continue
         first_s = step_s(c, steps, s["decoding"], s["sums"])
@@ -377,7 +381,7 @@ def advance(
             n = min(n, _steps_until(s["clock_s"], first_s, growth_s, arrival_s))
         end_s = s["clock_s"] + run_s(first_s, growth_s, n)
         if end_s > limit_s:
-            return end_s
+            return float(end_s)
         s["busy_s"] += end_s - s["clock_s"]
         s["clock_s"] = end_s
         _pass_steps(c, s, steps, n)

@@ -83,6 +83,6 @@ def shrink(lru: Any, held: int, most: float) -> int:
 @jit
 def room(w: Any, used_bytes: float) -> float:
     """Blocks that a cache may hold beside reservations of `used_bytes`; `w` is one record of `batching.RULES`."""
-    if not math.isnan(w["cache_tokens"]):
-        return w["cache_tokens"] / w["block_tokens"]
-    return max(w["pool_bytes"] - used_bytes, 0.0) / w["block_bytes"]
+    spared: float = max(w["pool_bytes"] - used_bytes, 0.0) / w["block_bytes"]
+    fixed: float = w["cache_tokens"] / w["block_tokens"]
+    return spared if math.isnan(fixed) else fixed

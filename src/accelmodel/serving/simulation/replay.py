@@ -1,7 +1,7 @@
 """Requests on several replicas: a trace replayed, or a closed loop of clients; who serves which request.
 
-Routing, at a request's arrival: `round-robin` by turns; `least-loaded` to the replica with the fewest unfinished requests, the first of equals; `session` by the
-hash of the request's session; `prefix-affine` to the replica that holds most of its prompt, the least loaded of equals, among those whose load is at most
+Routing, at a request's arrival: `round-robin` by turns; `least-loaded` to the replica with the fewest unfinished requests, the first of equals; `session` by
+the hash of the request's session; `prefix-affine` to the replica that holds most of its prompt, the least loaded of equals, among those whose load is at most
 twice the least and 8 more.
 """
 
@@ -19,7 +19,7 @@ from accelmodel.core.fold import Constants
 from accelmodel.core.jit import jit
 from accelmodel.core.kernels import BLOCK, Array, Integers
 from accelmodel.errors import InputError
-from accelmodel.serving.simulation.batching import EVENTS_PER_SLOT, PRIORITIES, REQUEST, RULES, SLOT, STATE, advance, enqueue, start
+from accelmodel.serving.simulation.batching import EVENTS_PER_SLOT, REQUEST, RULES, SLOT, STATE, advance, enqueue, start
 from accelmodel.serving.simulation.cache import LINK, clear, matched
 from accelmodel.serving.simulation.step import padded, prompt_s, step_table
 from accelmodel.serving.steady_state import ROWS, scratch
@@ -47,7 +47,7 @@ def _hashed(key: int) -> int:
     x = np.uint64(key) + np.uint64(0x9E3779B97F4A7C15)
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return np.int64((x ^ (x >> np.uint64(31))) >> np.uint64(1))
+    return int((x ^ (x >> np.uint64(31))) >> np.uint64(1))
 
 
 @jit
@@ -66,11 +66,11 @@ def _holder(lru: Any, load: Integers, blocks: Integers, first: int, count: int) 
 @jit
 def _route(routing: int, i: int, requests: Any, sessions: Integers, load: Integers, blocks: Integers, lru: Any) -> int:
     if routing == _ROUND_ROBIN:
-        return i % load.shape[0]
+        return int(i % load.shape[0])
     if routing == _LEAST_LOADED:
         return _least(load)
     if routing == _SESSION:
-        return _hashed(sessions[i]) % load.shape[0]
+        return int(_hashed(sessions[i]) % load.shape[0])
     return _holder(lru, load, blocks, requests[i]["first_block"], requests[i]["blocks"])
 
 
@@ -96,7 +96,7 @@ def _replay(
 ) -> None:
     """Send requests from `begin` to `end`, in the order of their arrivals, and advance every replica to `until_s`."""
     c, w, f, bits = constants[0], rules[0], scratch(ROWS), np.empty(BLOCK, np.int64)
-    looks = routing == _LEAST_LOADED or routing == _PREFIX_AFFINE
+    looks = routing in (_LEAST_LOADED, _PREFIX_AFFINE)
     for i in range(begin, end):
         arrival_s = requests[i]["arrival_s"]
         if looks:
@@ -135,7 +135,7 @@ def _serve_clients(
     begin: int,
     end: int,
 ) -> None:
-    """Send requests from `begin` to `end`, each by the client that is ready first; `ready_s` (clients,) inf where it waits, `client` (n,) whose a request is."""
+    """Send requests from `begin` to `end`, each by the client that is ready first; `ready_s` (clients,) inf where it waits, `client` (n,) whose one is."""
     c, w, f, bits = constants[0], rules[0], scratch(ROWS), np.empty(BLOCK, np.int64)
     i = begin
     while i < end:
@@ -265,6 +265,13 @@ def replay(
     if prompts is not None:
         _beside(constants, requests)
     return Simulated(requests, states)
+
+
+def padded_tokens(constants: Constants, requests: npt.NDArray[np.void]) -> Array:
+    """Prompt tokens of each request as they were executed, shape (n,)."""
+    tokens: Array = np.maximum(requests["input_tokens"] - requests["cached_tokens"], 1.0)
+    bucket = float(constants[0]["prompt_bucket"])
+    return np.ceil(tokens / bucket) * bucket if bucket else tokens
 
 
 def _refuse_misfits(constants: Constants, requests: npt.NDArray[np.void]) -> None:

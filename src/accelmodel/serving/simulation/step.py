@@ -27,7 +27,8 @@ _BATCH, _CONTEXT, _FRESH, _CACHED, _GROUPED, _STEP, _WEIGHTS, _LONE, _MARGINAL, 
 )
 _ROWS = len(PLACE)
 
-# Columns of the table of steps: seconds without context, seconds per second of context cost, seconds at full bandwidth to read the weights.
+# Columns of the table of steps: seconds without context, seconds per second of context cost, seconds at full bandwidth to read the weights (by
+# the stages that have anything to do).
 BARE_S, PER_CONTEXT, WEIGHTS_S = range(3)
 
 
@@ -49,7 +50,7 @@ def _tabulate(constants: Constants, out: Array) -> None:
         for i in range(n):
             out[start + i, BARE_S] = f[_STEP + i]
             out[start + i, PER_CONTEXT] = c["stage_balance"] * f[_GROUPED + i] / float(start + i)
-            out[start + i, WEIGHTS_S] = f[_WEIGHTS + i]
+            out[start + i, WEIGHTS_S] = f[_WEIGHTS + i] * min(float(start + i) / c["stages"], 1.0)
 
 
 def step_table(constants: Constants, largest_batch: int) -> Array:
@@ -62,7 +63,7 @@ def step_table(constants: Constants, largest_batch: int) -> Array:
 @jit
 def context_s(c: Any, sums: Array) -> float:
     """Seconds of context cost of sums (SUMS,) over sequences: of contexts without bound, then of those up to each bound."""
-    seconds = c["context_s"] * sums[0]
+    seconds: float = c["context_s"] * sums[0]
     for k in range(c["caps"]):
         seconds += c["cap_context_s"][k] * sums[k + 1]
     return seconds
@@ -71,14 +72,16 @@ def context_s(c: Any, sums: Array) -> float:
 @jit
 def step_s(c: Any, steps: Array, decoding: int, sums: Array) -> float:
     """Seconds of a decode step of `decoding` sequences whose contexts have these sums, from the table of steps."""
-    return steps[decoding, BARE_S] + steps[decoding, PER_CONTEXT] * context_s(c, sums)
+    bare_s, per_context = float(steps[decoding, BARE_S]), float(steps[decoding, PER_CONTEXT])
+    return bare_s + per_context * context_s(c, sums)
 
 
 @jit
 def padded(c: Any, fresh_tokens: float) -> float:
     """Tokens of a prompt as they execute: at least one, and a multiple of the prompt bucket."""
     tokens, bucket = max(fresh_tokens, 1.0), c["prompt_bucket"]
-    return np.ceil(tokens / bucket) * bucket if bucket > 0.0 else tokens
+    whole: float = np.ceil(tokens / bucket) * bucket if bucket > 0.0 else tokens
+    return whole
 
 
 @jit
@@ -87,7 +90,7 @@ def pairs_s(c: Any, f: Array, tokens: float, behind: float) -> float:
     f[_FRESH], f[_CACHED] = tokens, behind
     fresh, cached, out = f[_FRESH : _FRESH + 1], f[_CACHED : _CACHED + 1], f[_B : _B + 1]
     pairs_cost(c["caps"], c["cap_tokens"], c["pair_s"], c["cap_pair_s"], c["square_factor"], fresh, cached, out)
-    return f[_B]
+    return float(f[_B])
 
 
 @jit
@@ -95,7 +98,8 @@ def pass_s(c: Any, tokens: float, pairs: float, prompts: int) -> float:
     """Seconds that `tokens` prompt tokens of `prompts` prompts add to an iteration, their `pairs` taking so many seconds."""
     groups = c["attention_data"]
     overhead = min(float(prompts) / groups, 1.0) * c["pass_overhead_s"]
-    return c["stage_balance"] / c["stages"] * (tokens * c["prefill_token_s"] + (pairs / c["context_ranks"] + overhead) / groups)
+    seconds: float = c["stage_balance"] / c["stages"] * (tokens * c["prefill_token_s"] + (pairs / c["context_ranks"] + overhead) / groups)
+    return seconds
 
 
 @jit
@@ -103,4 +107,4 @@ def prompt_s(c: Any, f: Array, bits: Integers, fresh_tokens: float, cached_token
     """Seconds of one prompt alone, and of one at the margin, by the closed form's `prefill`; tokens as they execute; `f` and `bits` are scratch."""
     f[_FRESH], f[_CACHED] = fresh_tokens, cached_tokens
     prefill(c, f, bits[:1], 1)
-    return f[_LONE], f[_MARGINAL]
+    return float(f[_LONE]), float(f[_MARGINAL])

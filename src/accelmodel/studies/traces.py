@@ -1,0 +1,313 @@
+"""Traces of requests: read from Parquet, CSV, tables; drawn from clients; stretched, thickened, cut."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from accelmodel.errors import InputError
+
+Array = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int64]
+
+PATTERNS = ("gamma", "weibull")
+BLOCK_TOKENS = 512  # tokens of a prompt's block where the column of hashes does not say them
+
+_LENGTHS = ("input_tokens", "output_tokens")
+_KNOWN = ("arrival_s", *_LENGTHS, "priority", "session", "hash_ids")
+_SPREAD_S = 60.0  # copies of a thickened trace are moved by up to so many seconds
+
+
+@dataclass(frozen=True)
+class Client:
+    """Requests of one kind: a renewal process, and lognormal lengths.
+
+    `burstiness` is the coefficient of variation of the times between arrivals (1: Poisson), `pattern` their distribution, gamma or weibull; a length has this
+    mean and coefficient of variation, and is at least 1. After ServeGen (Xiang et al., arXiv:2505.09999), which describes real traffic by such clients.
+    """
+
+    requests_per_s: float
+    input_tokens: float
+    output_tokens: float
+    burstiness: float = 1.0
+    pattern: str = "gamma"
+    input_variation: float = 0.0
+    output_variation: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.pattern not in PATTERNS:
+            raise InputError("is no pattern of arrivals", key="pattern", value=self.pattern, allowed=PATTERNS)
+        for key, least in (("requests_per_s", 0.0), ("burstiness", 0.0), ("input_tokens", 1.0), ("output_tokens", 1.0)):
+            value = getattr(self, key)
+            if not (value >= least and value > 0.0 and math.isfinite(value)):
+                raise InputError(f"must be finite and {'at least 1' if least else 'above 0'}, not {value!r}", key=key, value=value)
+        for key in ("input_variation", "output_variation"):
+            if not 0.0 <= getattr(self, key) < math.inf:
+                raise InputError("must be at least 0", key=key, value=getattr(self, key))
+
+
+@dataclass(frozen=True, eq=False)
+class Trace:
+    """n requests in the order of their arrivals, arrays (n,).
+
+    `hash_ids` are the prompts' blocks of `block_tokens`, those of request i from `first_hash[i]` to `first_hash[i + 1]`; equal ids are equal prefixes.
+    `priority` counts from 0, which is served first. `session` says which requests belong together.
+    """
+
+    name: str
+    arrival_s: Array
+    input_tokens: Array
+    output_tokens: Array
+    priority: Integers | None = None
+    session: Integers | None = None
+    hash_ids: Integers | None = None
+    first_hash: Integers | None = None
+    block_tokens: float = BLOCK_TOKENS
+
+    @property
+    def requests(self) -> int:
+        """Number of requests."""
+        return int(self.arrival_s.shape[0])
+
+    @property
+    def duration_s(self) -> float:
+        """Seconds from the first to the last arrival."""
+        return float(self.arrival_s[-1] - self.arrival_s[0])
+
+    @classmethod
+    def of(cls, source: Any) -> Trace:
+        """A trace as it is, from a path (Parquet, CSV), from an Arrow table or a pandas frame, or from a mapping of columns."""
+        import pandas as pd
+        import pyarrow as pa
+
+        if isinstance(source, Trace):
+            return source
+        if isinstance(source, (str, Path)):
+            return cls.read(source)
+        if isinstance(source, pd.DataFrame):
+            return _from_table("trace", pa.Table.from_pandas(source, preserve_index=False), None)
+        if isinstance(source, pa.Table):
+            return _from_table("trace", source, None)
+        if isinstance(source, Mapping):
+            try:
+                return _from_table("trace", pa.table(dict(source)), None)
+            except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+                raise InputError(f"is no table of columns: {error}", key="trace") from None
+        raise InputError("must be a path, a table or a Trace", key="trace", value=source)
+
+    @classmethod
+    def read(cls, path: str | Path) -> Trace:
+        """A trace from a Parquet or CSV file with the columns arrival_s, input_tokens, output_tokens and, if there are, priority, session and hash_ids.
+
+        `hash_ids` holds a list per request (in CSV: numbers apart by spaces); `hash_ids_256` says that a block has 256 tokens. InputError names file, column.
+        """
+        import pyarrow as pa
+
+        file = Path(path)
+        if not file.is_file():
+            raise InputError("there is no such file", file=file, key="trace", value=str(path))
+        try:
+            table = _read_table(file)
+        except (pa.ArrowInvalid, pa.ArrowTypeError, UnicodeDecodeError) as error:
+            raise InputError(f"cannot be read: {' '.join(str(error).split())}", file=file, key="trace") from None
+        return _from_table(file.stem, table, file)
+
+    @classmethod
+    def generate(cls, clients: Client | Sequence[Client], *, duration_s: float, seed: int = 0) -> Trace:
+        """What clients send in `duration_s`, each from random numbers of its own (seed, place), so that one more changes nothing of the others."""
+        every = [clients] if isinstance(clients, Client) else list(clients)
+        if not every:
+            raise InputError("needs at least one client", key="clients")
+        if not 0.0 < duration_s < math.inf:
+            raise InputError("must be finite and above 0", key="duration_s", value=duration_s)
+        drawn = [_drawn(client, duration_s, np.random.default_rng([seed, place])) for place, client in enumerate(every)]
+        arrival_s, input_tokens, output_tokens = (np.concatenate([one[row] for one in drawn]) for row in range(3))
+        if not arrival_s.size:
+            raise InputError(f"no request arrives in {duration_s:g} s", key="duration_s", value=duration_s)
+        order = np.argsort(arrival_s, kind="stable")
+        session = np.concatenate([np.full(one[0].size, place) for place, one in enumerate(drawn)])
+        return cls("generated", arrival_s[order], input_tokens[order], output_tokens[order], session=session[order])
+
+    def stretched(self, factor: float) -> Trace:
+        """The same requests, `factor` times as far apart; below 1 closer together."""
+        if not 0.0 < factor < math.inf:
+            raise InputError("must be finite and above 0", key="stretch", value=factor)
+        return replace(self, arrival_s=self.arrival_s * factor)
+
+    def thickened(self, times: int, seed: int = 0) -> Trace:
+        """`times` as many requests in the same time: copies moved by up to a minute, round the end; the first copy stays.
+
+        Copies have their own sessions, and share the blocks of their prompts.
+        """
+        if isinstance(times, bool) or not isinstance(times, (int, np.integer)) or times < 1:
+            raise InputError("must be a whole number of at least 1", key="thicken", value=times)
+        if times == 1:
+            return self
+        first_s, span_s = self.arrival_s[0], max(self.duration_s, 1e-9)
+        moved_s = np.concatenate([[0.0], np.random.default_rng(seed).uniform(0.0, min(_SPREAD_S, span_s), times - 1)])
+        arrival_s = first_s + np.concatenate([(self.arrival_s - first_s + by_s) % (span_s * (1.0 + 1e-12)) for by_s in moved_s])
+        thick = self._picked(np.tile(np.arange(self.requests), times), arrival_s)
+        if thick.session is None:
+            return thick
+        copies = np.repeat(np.arange(times), self.requests)
+        return replace(thick, session=thick.session * times + copies)._sorted()
+
+    def between(self, start_s: float, end_s: float) -> Trace:
+        """The requests that arrive from `start_s` on and before `end_s`."""
+        inside = np.flatnonzero((self.arrival_s >= start_s) & (self.arrival_s < end_s))
+        if not inside.size:
+            raise InputError(f"no request of '{self.name}' arrives from {start_s:g} s to {end_s:g} s", key="trace")
+        return self._picked(inside, self.arrival_s[inside])
+
+    def _picked(self, places: Integers, arrival_s: Array) -> Trace:
+        """Some requests at other times, sorted unless they have sessions that are yet to be told apart."""
+        hashes, first = self.hash_ids, self.first_hash
+        if hashes is not None and first is not None:
+            counts = np.diff(first)[places]
+            ends = np.cumsum(counts)
+            hashes = hashes[np.repeat(first[places] - (ends - counts), counts) + np.arange(ends[-1] if ends.size else 0)]
+            first = np.concatenate([[0], ends])
+        rows: dict[str, Any] = {name: None if (values := getattr(self, name)) is None else values[places] for name in (*_LENGTHS, "priority", "session")}
+        return replace(self, arrival_s=arrival_s, hash_ids=hashes, first_hash=first, **rows)._sorted()
+
+    def _sorted(self) -> Trace:
+        if (np.diff(self.arrival_s) >= 0.0).all():
+            return self
+        return self._picked(np.argsort(self.arrival_s, kind="stable"), np.sort(self.arrival_s, kind="stable"))
+
+
+def _drawn(client: Client, duration_s: float, rng: np.random.Generator) -> tuple[Array, Array, Array]:
+    """Arrivals, input and output tokens of one client."""
+    many = int(client.requests_per_s * duration_s * 1.2) + 16
+    arrival_s = np.zeros(0)
+    while not arrival_s.size or arrival_s[-1] < duration_s:
+        more = np.cumsum(_intervals(client, many, rng))
+        arrival_s = np.concatenate([arrival_s, more + (arrival_s[-1] if arrival_s.size else 0.0)])
+    arrival_s = arrival_s[arrival_s < duration_s]
+    lengths = [
+        _lognormal(mean, variation, arrival_s.size, rng)
+        for mean, variation in ((client.input_tokens, client.input_variation), (client.output_tokens, client.output_variation))
+    ]
+    return arrival_s, lengths[0], lengths[1]
+
+
+def _intervals(client: Client, many: int, rng: np.random.Generator) -> Array:
+    mean_s, variation = 1.0 / client.requests_per_s, client.burstiness
+    if client.pattern == "gamma":
+        return rng.gamma(1.0 / variation**2, mean_s * variation**2, many)
+    shape = _weibull_shape(variation)
+    return rng.weibull(shape, many) * mean_s / math.gamma(1.0 + 1.0 / shape)
+
+
+def _weibull_shape(variation: float) -> float:
+    """The shape k at which gamma(1 + 2/k) / gamma(1 + 1/k)^2 = 1 + variation^2.
+
+    >>> round(_weibull_shape(1.0), 9)
+    1.0
+    """
+    low, high = math.log(0.05), math.log(100.0)  # variations from 1.3 % to far beyond a million; falls with k
+    for _ in range(80):
+        middle = 0.5 * (low + high)
+        k = math.exp(middle)
+        wider = math.lgamma(1.0 + 2.0 / k) - 2.0 * math.lgamma(1.0 + 1.0 / k) > math.log1p(variation**2)
+        low, high = (middle, high) if wider else (low, middle)
+    return math.exp(low)
+
+
+def _lognormal(mean: float, variation: float, many: int, rng: np.random.Generator) -> Array:
+    spread = math.sqrt(math.log1p(variation**2))
+    return np.maximum(np.rint(mean * np.exp(spread * rng.standard_normal(many) - 0.5 * spread**2)), 1.0)
+
+
+def _read_table(file: Path) -> Any:
+    from pyarrow import csv, parquet
+
+    if file.suffix == ".csv":
+        return csv.read_csv(file)
+    if file.suffix == ".parquet":
+        return parquet.read_table(file)
+    raise InputError(f"'{file.suffix}' is no kind of trace", file=file, key="trace", value=file.suffix, allowed=(".parquet", ".csv"))
+
+
+def _from_table(name: str, table: Any, file: Path | None) -> Trace:
+    missing = [column for column in ("arrival_s", *_LENGTHS) if column not in table.column_names]
+    if missing:
+        near = None
+        if table.column_names:
+            from accelmodel.errors import nearest_name
+
+            near = nearest_name(missing[0], table.column_names)
+        there = ", ".join(map(str, table.column_names))
+        raise InputError(f"the column is missing; there are {there}", file=file, key=missing[0], nearest=near)
+    if not table.num_rows:
+        raise InputError("holds no requests", file=file, key="trace")
+    numbers = {column: _numbers(table, column, file) for column in _KNOWN[:5] if column in table.column_names}
+    for column, least in (("arrival_s", 0.0), ("input_tokens", 1.0), ("output_tokens", 1.0), ("priority", 0.0)):
+        _check(numbers.get(column), column, least, file)
+    if "priority" in numbers:
+        from accelmodel.serving.simulation.batching import PRIORITIES
+
+        if (numbers["priority"] >= PRIORITIES).any():
+            raise InputError(f"must be below {PRIORITIES}", file=file, key="priority", value=float(numbers["priority"].max()))
+    hashes, first, block_tokens = _hashes(table, file)
+    whole = {column: numbers[column].astype(np.int64) if column in numbers else None for column in ("priority", "session")}
+    return Trace(
+        name,
+        numbers["arrival_s"],
+        numbers["input_tokens"],
+        numbers["output_tokens"],
+        priority=whole["priority"],
+        session=whole["session"],
+        hash_ids=hashes,
+        first_hash=first,
+        block_tokens=block_tokens,
+    )._sorted()
+
+
+def _numbers(table: Any, column: str, file: Path | None) -> Array:
+    import pyarrow as pa
+
+    values = table[column].combine_chunks()
+    if not (pa.types.is_floating(values.type) or pa.types.is_integer(values.type)):
+        raise InputError(f"must hold numbers, not {values.type}", file=file, key=column)
+    array: Array = values.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+    return np.ascontiguousarray(array)
+
+
+def _check(values: Array | None, column: str, least: float, file: Path | None) -> None:
+    if values is None:
+        return
+    whole = column != "arrival_s"
+    bad = ~(np.isfinite(values) & (values >= least)) | (whole & (values != np.rint(values)))
+    if bad.any():
+        row = int(np.flatnonzero(bad)[0])
+        kind = "a whole number" if whole else "a number"
+        raise InputError(f"row {row}: must be {kind} of at least {least:g}, not {values[row]:g}", file=file, key=column, value=float(values[row]))
+
+
+def _hashes(table: Any, file: Path | None) -> tuple[Integers | None, Integers | None, float]:
+    """Blocks numbered from 0, where each request's begin, and the tokens of a block; None where the table has none."""
+    import pyarrow as pa
+
+    column = next((name for name in table.column_names if name == "hash_ids" or name.startswith("hash_ids_")), None)
+    if column is None:
+        return None, None, BLOCK_TOKENS
+    suffix = column.removeprefix("hash_ids").removeprefix("_")
+    if suffix and not suffix.isdigit():
+        raise InputError("must be hash_ids, or hash_ids_512 for blocks of 512 tokens", file=file, key=column, value=column)
+    values = table[column].combine_chunks()
+    if pa.types.is_string(values.type):
+        lists = [text.split() for text in values.to_pylist()]
+        flat, counts = np.array([word for words in lists for word in words]), [len(words) for words in lists]
+    elif pa.types.is_list(values.type) or pa.types.is_large_list(values.type):
+        flat, counts = values.flatten().to_numpy(zero_copy_only=False), values.value_lengths().fill_null(0).to_numpy(zero_copy_only=False)
+    else:
+        raise InputError(f"must hold lists, not {values.type}", file=file, key=column)
+    first = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    return np.unique(flat, return_inverse=True)[1].astype(np.int64).reshape(-1), first, float(suffix or BLOCK_TOKENS)
