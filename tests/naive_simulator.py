@@ -61,7 +61,7 @@ class Physics:
         tokens_s = self.of.body_s(full) / full * sum(tokens for tokens, _ in chunks)
         pairs_s = sum(self.of.pairs_s(tokens, behind) for tokens, behind in chunks) / self.of.cp
         overhead_s = self.of.pass_overhead_s() * min(len(chunks) / self.of.dp, 1.0)
-        return (tokens_s + (pairs_s + overhead_s) / self.of.dp) * self.of.balance / self.of.stages
+        return (tokens_s + pairs_s / self.of.dp + overhead_s) * self.of.balance / self.of.stages
 
     def beside_s(self, request: Request) -> float:
         lone_s, marginal_s = self.of.prefill_s(self.padded(max(request.input_tokens - request.cached_tokens, 1)), request.cached_tokens)

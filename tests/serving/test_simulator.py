@@ -126,3 +126,78 @@ def test_a_closed_loop_is_the_naive_one(name: str, trace: Any, replicas: int, ro
     serve_clients(Physics(made(name)), requests, clients, replicas=replicas, routing=routing)
     same(found, requests)
     np.testing.assert_allclose(found.requests["arrival_s"], [one.arrival_s for one in requests], rtol=1e-9)
+
+
+def intervals_union(start: Any, end: Any) -> float:
+    """Length of the union of intervals."""
+    order = np.argsort(start, kind="stable")
+    whole, reach = 0.0, -np.inf
+    for begin, stop in zip(start[order], end[order], strict=True):
+        whole += max(stop - max(begin, reach), 0.0)
+        reach = max(reach, stop)
+    return whole
+
+
+@settings(max_examples=100, deadline=None)
+@given(names, traces, st.integers(1, 3), st.sampled_from(ROUTINGS[:3]), st.one_of(st.none(), st.integers(1, 1500)))
+def test_what_must_hold_of_any_server(name: str, trace: Any, replicas: int, routing: str, pool_tokens: int | None) -> None:
+    found, constants = served(name, trace, pool_tokens, replicas=replicas, routing=routing)
+    one, c = found.requests, constants[0]
+    # Every request is served, in order, none before it arrives.
+    assert (one["arrival_s"] <= one["admitted_s"]).all()
+    assert (one["admitted_s"] < one["first_token_s"]).all()
+    assert (one["first_token_s"] <= one["finish_s"]).all()
+    # Every token is made once: a step for each, or for each E where some are drafted.
+    steps = np.ceil((one["output_tokens"] - 1.0) / c["tokens_per_step"] - 1e-9)
+    assert found.states["sequence_steps"].sum() == steps.sum()
+    assert not found.states["load"].any()
+    assert not found.states["used_bytes"].any()
+    for r in range(replicas):
+        mine = one[one["replica"] == r]
+        # A replica works whenever it has a request.
+        assert found.states["busy_s"][r] == pytest.approx(intervals_union(mine["arrival_s"], mine["finish_s"]), rel=1e-9)
+        # The KV pool is never overbooked.
+        at = mine["admitted_s"]
+        held = np.array([mine["kv_bytes"][(mine["admitted_s"] <= t) & (mine["finish_s"] > t)].sum() for t in at])
+        assert (held <= c["pool_bytes"] * (1 + 1e-12)).all()
+        # Of one priority, none overtakes.
+        for k in range(4):
+            queue = mine[mine["priority"] == k]
+            assert (np.diff(queue["admitted_s"]) >= 0.0).all()
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.sampled_from(["dense", "windows", "states", "neuron"]), st.integers(1, 900), st.integers(1, 30), st.lists(st.floats(0.0, 0.5), min_size=1, max_size=12)
+)
+def test_identical_requests_are_served_no_later_by_a_replica_each(name: str, input_tokens: int, output_tokens: int, arrivals: list[float]) -> None:
+    trace = [(arrival, input_tokens, output_tokens, 0, 0) for arrival in sorted(arrivals)]
+    few, _ = served(name, trace, replicas=1)
+    alone, _ = served(name, trace, replicas=len(trace))
+    assert (alone.requests["finish_s"] <= few.requests["finish_s"] * (1 + 1e-12)).all()
+
+
+def test_more_replicas_lower_the_mean_latency_of_random_traffic() -> None:
+    rng = np.random.default_rng(5)
+    rows = np.array([np.cumsum(rng.exponential(0.05, 2000)), np.full(2000, 700.0), np.full(2000, 60.0)])
+    constants = made("dense").constants
+    means = []
+    for replicas in (1, 2, 4, 8, 16):
+        one = replay(constants, *rows, replicas=replicas, routing="least-loaded").requests
+        means.append((one["finish_s"] - one["arrival_s"]).mean())
+    assert means == sorted(means, reverse=True)
+
+
+def test_advancing_in_slices_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(6)
+    rows = np.array([np.cumsum(rng.exponential(0.02, 500)), rng.integers(1, 900, 500), rng.integers(1, 60, 500)], dtype=np.float64)
+    constants = made("dense").constants
+    for options in ({"routing": "round-robin"}, {"routing": "least-loaded"}, {"routing": "least-loaded", "clients": 7}):
+        whole = replay(constants, *rows, replicas=3, **options)  # type: ignore[arg-type]
+        told = []
+        monkeypatch.setattr("accelmodel.serving.simulation.replay._CHUNK", 37)
+        sliced = replay(constants, *rows, replicas=3, progress=lambda sent, n: told.append((sent, n)), **options)  # type: ignore[arg-type]
+        monkeypatch.undo()
+        np.testing.assert_allclose(of_kernel(sliced), of_kernel(whole), rtol=1e-12)
+        assert told[-1] == (500, 500)
+        assert len(told) == 14

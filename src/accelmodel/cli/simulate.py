@@ -13,7 +13,7 @@ from accelmodel.cli.output import choice, emit_json, open_catalog, results, tell
 from accelmodel.errors import InputError
 
 _LOAD = {
-    "trace": Shared(str, "Requests to serve: a Parquet or CSV file with arrival_s, input_tokens, output_tokens."),
+    "trace": Shared(str, "Requests to serve: a Parquet or CSV file with arrival_s, input_tokens, output_tokens, or a shipped trace by name."),
     "replicas": Shared(int, "Replicas that serve them; 1 where absent."),
     "routing": Shared(str, "How a request finds its replica: least-loaded (where absent), round-robin, session, prefix-affine."),
     "clients": Shared(int, "Serve the trace's requests to so many clients, each sending its next when its last is done."),

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from accelmodel.catalog.library import shipped_root
 from accelmodel.errors import InputError
 
 Array = npt.NDArray[np.float64]
@@ -103,7 +104,8 @@ class Trace:
 
     @classmethod
     def read(cls, path: str | Path) -> Trace:
-        """A trace from a Parquet or CSV file with the columns arrival_s, input_tokens, output_tokens and, if there are, priority, session and hash_ids.
+        """A trace from a shipped one's name, or from a Parquet or CSV file with the columns arrival_s, input_tokens, output_tokens and, if
+        there are, priority, session and hash_ids.
 
         `hash_ids` holds a list per request (in CSV: numbers apart by spaces); `hash_ids_256` says that a block has 256 tokens. InputError names file, column.
         """
@@ -111,7 +113,10 @@ class Trace:
 
         file = Path(path)
         if not file.is_file():
-            raise InputError("there is no such file", file=file, key="trace", value=str(path))
+            shipped = {one.stem: one for one in sorted((shipped_root() / "scenarios" / "traces").glob("*.parquet"))}
+            if str(path) not in shipped:
+                raise InputError("is neither a file nor a shipped trace", key="trace", value=str(path), allowed=shipped)
+            file = shipped[str(path)]
         try:
             table = _read_table(file)
         except (pa.ArrowInvalid, pa.ArrowTypeError, UnicodeDecodeError) as error:

@@ -8,7 +8,8 @@ Rules of one replica on continuous batching (`batching`), at the start of each i
    the last one taken may be cut, and goes on in the next iteration. Engines of serial prefill take one whole prompt per iteration.
 3. Every sequence that decodes at t passes one step, whose time follows from their number and their contexts (`step`); the iteration's prompt tokens add theirs.
 4. At the iteration's end, steps have yielded E tokens each (E = 1 but for drafts), a prompt that is done has its first token, and decodes from the next
-   iteration on. Of O output tokens the last O - 1 take ceil((O - 1) / E) steps; the j-th attends to input + 1 + (j - 1) E tokens. A finished request leaves at once.
+   iteration on. Of O output tokens the last O - 1 take ceil((O - 1) / E) steps; the j-th attends to input + 1 + (j - 1) E tokens. A finished request
+   leaves at once.
 
 What a prompt's latency exceeds its share of the engine by, first_token_overhead + L - P of `serving.steady_state`, delays its tokens beside the engine, and
 holds up nobody else. `replay` routes requests to replicas and sends those of a closed loop.
