@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-Phase = Literal["arrays", "growth", "scalar", "build", "targets", "optimize"]
+Phase = Literal["arrays", "growth", "scalar", "build", "targets", "optimize", "simulate"]
 
 DENSE = {"model": "llama-3.1-70b", "system": "p5.48xlarge", "accelerators": 8, "tensor_parallel": 8, "weights": "fp8", "kv": "fp8", "engine": "vllm"}
 EXPERTS = DENSE | {"model": "deepseek-v3", "system": "p6-b200.48xlarge"}
@@ -42,6 +42,7 @@ CASES = (
     Case("10,000 searches, Llama 3.1 70B on 8 H100", "targets", DENSE, 10_000, ("concurrency",)),
     Case("10,000 searches, DeepSeek-V3 on 8 B200", "targets", EXPERTS, 10_000, ("concurrency",)),
     Case("every cut of DeepSeek-V3 on eight systems", "optimize", SEARCHED),
+    Case("Azure conversations tenfold over four replicas, Llama 3.1 70B on 8 H100", "simulate", DENSE, 193_660),
 )
 SLICE = 4_000_000  # points of one call where a grid is longer than that: a multiple of 10^4, and 128 MB of four columns
 

@@ -77,9 +77,9 @@ def growth(run: Run) -> str:
 def single(run: Run) -> str:
     """What one call takes."""
     rows = []
-    for phase in ("scalar", "build", "targets", "optimize"):
+    for phase in ("scalar", "build", "targets", "optimize", "simulate"):
         for name, one in run.get(phase, {}).items():
-            case = f"{name}, {one['points']:,} in all" if phase == "optimize" else name
+            case = f"{name}, {one['points']:,} in all" if phase in ("optimize", "simulate") else name
             written = f"{one['best_s'] / one['write_s']:,.1f}" if "write_s" in one else ""
             rows.append([case, _duration(one["best_s"]), _duration(one["median_s"]), written, _times(one)])
     return table(["one call", "best", "median", "over writing alone", "times the plain reference"], rows)

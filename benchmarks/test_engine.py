@@ -15,9 +15,11 @@ import numpy as np
 import pytest
 
 import accelmodel as am
+from accelmodel.serving.simulation.replay import replay
 from accelmodel.studies.money import library
 from accelmodel.studies.optimize import choices, cuts
 from baselines import THREADS, ceilings, write
+from naive_simulator import Physics, Request, simulate
 from reference import Reference
 from registry import FOUR, SLICE, Case, load, of, slices
 
@@ -25,6 +27,8 @@ HERE = Path(__file__).parent
 POINT = {"input_tokens": 1024.0, "output_tokens": 1024.0, "concurrency": 32.0}
 LENGTHS = {"input_tokens": np.linspace(128, 8192, 100)[:, None], "output_tokens": np.linspace(16, 2048, 100)[None, :]}
 TTFT_S, TPOT_S = 2.0, 0.05
+STRETCH = 1.28  # puts the thickened trace at a work share of 0.6
+NAIVE_REQUESTS = 200  # of the trace that the naive simulator serves; its time goes with the requests
 
 Measure = Callable[..., None]
 
@@ -128,6 +132,18 @@ def test_optimize(measure: Measure, case: Case) -> None:
     some = found[:: len(found) // 10]
     reference_s = seconds(lambda: [largest_by_reference(Reference(one), *lengths.values()) for one in some], rounds=2) / len(some)
     measure(lambda: am.optimize(**case.replica, **lengths, ttft_s=TTFT_S, tpot_s=TPOT_S), rounds=3, points=len(found), reference_s=reference_s * len(found))
+
+
+@cases("simulate")
+def test_simulate(measure: Measure, benchmark: Any, case: Case) -> None:
+    replica, trace = am.replica(**case.replica), am.Trace.of("azure_llm_2023_conv").thickened(10).stretched(STRETCH)
+    assert trace.requests == case.points
+    columns = [trace.arrival_s, trace.input_tokens, trace.output_tokens]
+    few = [Request(*row) for row in zip(*(values[:NAIVE_REQUESTS].tolist() for values in columns), strict=True)]
+    physics = Physics(replica)
+    reference_s = seconds(lambda: simulate(physics, few, replicas=4, routing="least-loaded"), rounds=1) / NAIVE_REQUESTS
+    benchmark.extra_info["requests_per_s"] = case.points / seconds(lambda: replay(replica.constants, *columns, replicas=4, routing="least-loaded"))
+    measure(lambda: am.simulate(replica, trace, replicas=4, routing="least-loaded"), rounds=5, points=case.points, reference_s=reference_s * case.points)
 
 
 def largest_by_reference(plain: Reference, input_tokens: float, output_tokens: float) -> int:

@@ -101,6 +101,8 @@ class Server:
         self.chunks: list[tuple[Request, float]] = []
         self.stepping: list[Request] = []
         self.begun: Request | None = None
+        self.static = physics.serving.mode == "static"
+        self.wave: list[Request] = []  # prefilled, and to decode when nobody else joins
         self.peak_bytes = 0.0
 
     @property
@@ -136,6 +138,10 @@ class Server:
         return first
 
     def begin(self) -> None:
+        if self.static and self.decoding:
+            self.stepping = list(self.decoding)
+            self.end_s = self.clock_s + self.physics.decode_s([request.context for request in self.stepping])
+            return
         self.stepping = list(self.decoding)
         budget = max(self.physics.of.chunk * self.physics.of.dp - len(self.stepping), 1.0)
         chunks: list[tuple[float, float]] = []
@@ -150,32 +156,51 @@ class Server:
             request.prefilled += taken
             self.begun = request if request.prefilled < fresh else None
             budget = 0 if self.physics.serial else budget - taken
+        if self.static and not chunks:
+            for request in self.wave:
+                if not self.physics.serial:
+                    request.first_token_s = self.clock_s
+                self.decode(request)
+            self.wave = []
+            if not self.load:
+                return
+            if self.decoding:
+                self.begin()
+            return
         self.end_s = self.clock_s + self.physics.decode_s([request.context for request in self.stepping]) + self.physics.prompts_s(chunks)
+
+    def decode(self, request: Request) -> None:
+        request.produced, request.context = 1.0, request.input_tokens + 1.0
+        if request.output_tokens == 1:
+            self.leave(request)
+        else:
+            self.decoding.append(request)
 
     def complete(self) -> None:
         self.clock_s, self.end_s = self.end_s, math.inf
         for request in self.stepping:
             request.produced += self.physics.yielded
             request.context += self.physics.yielded
-            if request.produced >= request.output_tokens - 1e-9:
+            if request.produced >= request.output_tokens - 1e-9 and math.isnan(request.finish_s):
                 self.leave(request)
-        for request, _ in self.chunks:
-            if request is self.begun:
-                continue
+        if self.static and all(not math.isnan(request.finish_s) for request in self.decoding):
+            self.decoding = []
+        done = [request for request, _ in self.chunks if request is not self.begun]
+        for request in done:
             request.first_token_s = self.clock_s
             if self.cache is not None:
                 self.cache.touch(request.blocks, self.room())
-            request.produced, request.context = 1.0, request.input_tokens + 1.0
-            if request.output_tokens == 1:
-                self.leave(request)
+        for request in done:
+            if self.static:
+                self.wave.append(request)
             else:
-                self.decoding.append(request)
+                self.decode(request)
         self.chunks = []
 
     def leave(self, request: Request) -> None:
         request.finish_s = self.clock_s
         self.running.remove(request)
-        if request in self.decoding:
+        if request in self.decoding and not self.static:
             self.decoding.remove(request)
 
     def run_until(self, until_s: float) -> None:

@@ -32,6 +32,14 @@ REPLICAS = {
     "compiled": functools.partial(
         replica, model="llama-3.1-8b", system="p5.48xlarge", accelerators=1, compiled_batch=3, sequence_bucket=180, prompt_bucket=64, chunk_tokens=100
     ),
+    "windows-compiled": functools.partial(
+        replica, model="gpt-oss-120b", system="trn3-ultraserver-gen2", accelerators=16, expert_parallel=8, compiled_batch=5, sequence_bucket=110
+    ),
+    "windows-beyond": functools.partial(replica, model="gpt-oss-120b", system="p6-b200.48xlarge", accelerators=2, sequence_bucket=160, chunk_tokens=256),
+    "static": functools.partial(replica, model="llama-3.1-8b", system="p5.48xlarge", accelerators=1, mode="static", chunk_tokens=500),
+    "waves": functools.partial(
+        replica, model="gpt-oss-120b", system="trn3-ultraserver-gen2", accelerators=16, expert_parallel=8, mode="static", compiled_batch=4, sequence_bucket=200
+    ),
     "neuron": functools.partial(replica, model="llama-3.1-70b", system="trn2.48xlarge"),
 }
 
@@ -149,7 +157,8 @@ def test_what_must_hold_of_any_server(name: str, trace: Any, replicas: int, rout
     assert (one["first_token_s"] <= one["finish_s"]).all()
     # Every token is made once: a step for each, or for each E where some are drafted.
     steps = np.ceil((one["output_tokens"] - 1.0) / c["tokens_per_step"] - 1e-9)
-    assert found.states["sequence_steps"].sum() == steps.sum()
+    assert found.states["sequence_steps"].sum() >= steps.sum()
+    assert found.states["sequence_steps"].sum() == steps.sum() or c["static"] == 1.0
     assert not found.states["load"].any()
     assert not found.states["used_bytes"].any()
     for r in range(replicas):
@@ -196,7 +205,7 @@ def test_advancing_in_slices_changes_nothing(monkeypatch: pytest.MonkeyPatch) ->
         whole = replay(constants, *rows, replicas=3, **options)  # type: ignore[arg-type]
         told = []
         monkeypatch.setattr("accelmodel.serving.simulation.replay._CHUNK", 37)
-        sliced = replay(constants, *rows, replicas=3, progress=lambda sent, n: told.append((sent, n)), **options)  # type: ignore[arg-type]
+        sliced = replay(constants, *rows, replicas=3, progress=lambda sent, n, told=told: told.append((sent, n)), **options)  # type: ignore[arg-type]
         monkeypatch.undo()
         np.testing.assert_allclose(of_kernel(sliced), of_kernel(whole), rtol=1e-12)
         assert told[-1] == (500, 500)

@@ -115,7 +115,7 @@ class Trace:
         if not file.is_file():
             shipped = {one.stem: one for one in sorted((shipped_root() / "scenarios" / "traces").glob("*.parquet"))}
             if str(path) not in shipped:
-                raise InputError("is neither a file nor a shipped trace", key="trace", value=str(path), allowed=shipped)
+                raise InputError(f"'{path}' is neither a file nor a shipped trace", key="trace", value=str(path), allowed=shipped)
             file = shipped[str(path)]
         try:
             table = _read_table(file)
