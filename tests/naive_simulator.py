@@ -5,6 +5,7 @@ Nothing is summed up, nothing jumped over: a step of b sequences takes the mean 
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
 from collections.abc import Sequence
@@ -91,7 +92,8 @@ class Cache:
 class Server:
     """One replica: rules 1 to 4."""
 
-    def __init__(self, physics: Physics, cache: Cache | None, slots: int) -> None:
+    def __init__(self, physics: Physics, cache: Cache | None, slots: int, prefilled: bool = False) -> None:
+        self.prefilled = prefilled
         self.physics, self.cache = physics, cache
         self.slots = physics.serving.compiled_batch or slots
         self.clock_s, self.end_s = 0.0, math.inf
@@ -138,6 +140,12 @@ class Server:
         return first
 
     def begin(self) -> None:
+        if self.prefilled:
+            while (request := self.admit()) is not None:
+                self.decode(request)
+            self.stepping = list(self.decoding)
+            self.end_s = self.clock_s + self.physics.decode_s([request.context for request in self.stepping])
+            return
         if self.static and self.decoding:
             self.stepping = list(self.decoding)
             self.end_s = self.clock_s + self.physics.decode_s([request.context for request in self.stepping])
@@ -250,9 +258,10 @@ def simulate(
     slots: int = 2048,
     block_tokens: int | None = None,
     cache_tokens: float | None = None,
+    prefilled: bool = False,
 ) -> list[Server]:
     """Serve requests, in the order of their arrivals."""
-    servers = [Server(physics, Cache(block_tokens, cache_tokens) if block_tokens else None, slots) for _ in range(replicas)]
+    servers = [Server(physics, Cache(block_tokens, cache_tokens) if block_tokens else None, slots, prefilled) for _ in range(replicas)]
     for turn, request in enumerate(requests):
         for server in servers:
             server.run_until(request.arrival_s)
@@ -261,6 +270,20 @@ def simulate(
     for server in servers:
         server.run_until(math.inf)
     return servers
+
+
+def simulate_pools(physics: Physics, requests: Sequence[Request], *, prefill_replicas: int, replicas: int, routing: str) -> None:
+    """A pool that prefills, and one that decodes what it is sent."""
+    prompts = [dataclasses.replace(request, output_tokens=1) for request in requests]
+    simulate(physics, prompts, replicas=prefill_replicas, routing=routing)
+    for request, prompt in zip(requests, prompts, strict=True):
+        request.admitted_s, request.replica = prompt.admitted_s, prompt.replica
+        request.first_token_s = request.finish_s = prompt.finish_s + physics.of.transfer_s(request.input_tokens)
+    rest = sorted((request for request in requests if request.output_tokens > 1), key=lambda request: request.first_token_s)
+    sent = [dataclasses.replace(request, arrival_s=request.first_token_s, finish_s=math.nan) for request in rest]
+    simulate(physics, sent, replicas=replicas, routing=routing, prefilled=True)
+    for request, one in zip(rest, sent, strict=True):
+        request.finish_s, request.replica = one.finish_s, one.replica
 
 
 def serve_clients(physics: Physics, requests: Sequence[Request], clients: int, *, replicas: int, routing: str) -> None:

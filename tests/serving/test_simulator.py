@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from accelmodel.serving.simulation.replay import ROUTINGS, Prompts, Simulated, kv_bytes, replay
+from accelmodel.serving.simulation.replay import ROUTINGS, Prompts, Simulated, kv_bytes, replay, replay_pools
 from accelmodel.studies.points import replica
-from naive_simulator import Physics, Request, serve_clients, simulate
+from naive_simulator import Physics, Request, serve_clients, simulate, simulate_pools
 
 # One of each kind that runs continuous batching: dense, bounds of context, states, latent attention on groups, stages, context ranks, drafts of two kinds,
 # compiled shapes with a bucket, prompts one by one.
@@ -134,6 +134,26 @@ def test_a_closed_loop_is_the_naive_one(name: str, trace: Any, replicas: int, ro
     serve_clients(Physics(made(name)), requests, clients, replicas=replicas, routing=routing)
     same(found, requests)
     np.testing.assert_allclose(found.requests["arrival_s"], [one.arrival_s for one in requests], rtol=1e-9)
+
+
+POOLS = {
+    "pools": functools.partial(replica, model="llama-3.1-70b", system="p5.48xlarge", weights="fp8", mode="disaggregated", chunk_tokens=700),
+    "pools-windows": functools.partial(replica, model="gpt-oss-120b", system="p6-b200.48xlarge", accelerators=2, mode="disaggregated"),
+}
+REPLICAS |= POOLS
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.sampled_from(sorted(POOLS)), traces, st.integers(1, 3), st.integers(1, 3), st.sampled_from(ROUTINGS[:3]))
+def test_pools_apart_are_the_naive_ones(name: str, trace: Any, prefill_replicas: int, replicas: int, routing: str) -> None:
+    trace = sorted(trace, key=lambda row: row[0])
+    rows = np.array(trace, dtype=np.float64).T
+    classes = {"priority": rows[3].astype(np.int64), "sessions": rows[4].astype(np.int64)}
+    found = replay_pools(made(name).constants, *rows[:3], **classes, prefill_replicas=prefill_replicas, replicas=replicas, routing=routing)
+    requests = [Request(*row) for row in trace]
+    simulate_pools(Physics(made(name)), requests, prefill_replicas=prefill_replicas, replicas=replicas, routing=routing)
+    same(found, requests)
+    assert not found.states["load"].any()
 
 
 def intervals_union(start: Any, end: Any) -> float:

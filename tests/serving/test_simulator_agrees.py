@@ -1,8 +1,8 @@
 """Closed form and simulator: mean time per output token of the same replicas at the same load, and energy.
 
 A closed loop of N clients is the closed form's own subject. A Poisson server is compared with the closed loop in which a client meets as many others as an
-arrival meets there: an arrival at a Poisson server sees the mean of what is in it, a client of N the N - 1 others (Lavenberg and Reiser, J. Appl. Prob. 17, 1980),
-so that N is where (N - 1) / N of the loop's rate is the server's.
+arrival meets there: an arrival at a Poisson server sees the mean of what is in it, a client of N the N - 1 others (Lavenberg and Reiser, J. Appl. Prob. 17,
+1980), so that N is where (N - 1) / N of the loop's rate is the server's.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -240,10 +241,47 @@ def test_files_that_are_wrong_are_named(tmp_path: Path) -> None:
         Trace.of("mooncake_conversatoin")
 
 
-@pytest.mark.parametrize("change", [{"mode": "static"}, {"mode": "disaggregated"}, {"power_cap_w": 500.0}])
-def test_ways_of_serving_that_are_not_simulated_are_refused(change: dict[str, Any]) -> None:
-    with pytest.raises(am.InputError, match="simulated"):
-        simulate(am.replica(**LLAMA, **change), SMALL)
+@pytest.mark.parametrize(
+    ("change", "options", "key"),
+    [
+        ({"power_cap_w": 500.0}, {}, "power_cap_w"),
+        ({"mode": "disaggregated"}, {}, "prefill_replicas"),
+        ({"mode": "disaggregated"}, {"prefill_replicas": 1, "clients": 3}, "clients"),
+        ({}, {"prefill_replicas": 1}, "prefill_replicas"),
+    ],
+)
+def test_ways_of_serving_that_are_not_simulated_are_refused(change: dict[str, Any], options: dict[str, Any], key: str) -> None:
+    with pytest.raises(am.InputError) as error:
+        simulate(am.replica(**LLAMA, **change), SMALL, **options)
+    assert error.value.key == key
+
+
+def test_pools_apart_stall_no_decode_and_wait_for_prefill() -> None:
+    """The closed form's latencies where its prefill pool is as loaded as it says, and requests are alike."""
+    replica = am.replica(**LLAMA, mode="disaggregated")
+    form = am.evaluate(replica, input_tokens=2000, output_tokens=300, concurrency=60)
+    # Of all replicas, a share prefill_time_fraction is the pool's that prefills; rates are those of one replica of the mix.
+    prefilling = 10
+    decoding = round(prefilling * (1.0 / form.prefill_time_fraction - 1.0))
+    rate = form.output_tokens_per_s / 300 * (prefilling + decoding)
+    trace = Trace.generate(Client(rate, 2000.0, 300.0), duration_s=200.0)
+    trace = replace(trace, session=np.arange(trace.requests))  # each at a random replica: Poisson arrivals at every one
+    found = simulate(replica, trace, replicas=decoding, prefill_replicas=prefilling, routing="session")
+    assert found.time_per_output_token_s == pytest.approx(form.time_per_output_token_s, rel=0.1)
+    assert found.time_to_first_token_s == pytest.approx(form.time_to_first_token_s, rel=0.2)
+    assert found.energy_j_per_output_token == pytest.approx(form.energy_j_per_output_token, rel=0.15)
+    assert set(found.requests["prefill_replica"].to_pylist()) == set(range(prefilling))
+
+
+def test_static_waves_take_what_the_closed_form_says() -> None:
+    """A closed loop of as many alike clients as the wave holds, each prompt a full pass."""
+    replica = am.replica(model="llama-3.1-8b", system="p5.48xlarge", accelerators=1, mode="static", compiled_batch=16)
+    form = am.evaluate(replica, input_tokens=8192, output_tokens=200, concurrency=16)
+    trace = {"arrival_s": np.zeros(1600), "input_tokens": np.full(1600, 8192), "output_tokens": np.full(1600, 200)}
+    found = simulate(replica, trace, clients=16)
+    assert found.time_per_output_token_s == pytest.approx(form.time_per_output_token_s, rel=1e-6)
+    assert found.time_to_first_token_s == pytest.approx(form.time_to_first_token_s, rel=0.02)
+    assert found.output_tokens_per_s == pytest.approx(form.output_tokens_per_s, rel=0.02)
 
 
 def test_a_request_that_fits_no_replica_is_named() -> None:
@@ -283,7 +321,7 @@ def test_the_command_draws_a_trace(capsys: pytest.CaptureFixture[str]) -> None:
         (["--trace", "azure_llm_2023_conv", "--input-tokens", "5"], "input_tokens"),
         (["--requests-per-s", "1"], "input_tokens"),
         ([], "trace"),
-        (["--trace", "azure_llm_2023_conv", "--mode", "static"], "mode"),
+        (["--trace", "azure_llm_2023_conv", "--mode", "disaggregated"], "prefill_replicas"),
         (["--trace", "azure_llm_2023_conv", "--format", "xml"], "--format"),
     ],
 )

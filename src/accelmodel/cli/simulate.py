@@ -14,7 +14,8 @@ from accelmodel.errors import InputError
 
 _LOAD = {
     "trace": Shared(str, "Requests to serve: a Parquet or CSV file with arrival_s, input_tokens, output_tokens, or a shipped trace by name."),
-    "replicas": Shared(int, "Replicas that serve them; 1 where absent."),
+    "replicas": Shared(int, "Replicas that serve them (that decode, where pools are apart); 1 where absent."),
+    "prefill_replicas": Shared(int, "Replicas that prefill, where pools are apart (--mode disaggregated)."),
     "routing": Shared(str, "How a request finds its replica: least-loaded (where absent), round-robin, session, prefix-affine."),
     "clients": Shared(int, "Serve the trace's requests to so many clients, each sending its next when its last is done."),
     "stretch": Shared(float, "Put arrivals so many times as far apart; 1 where absent."),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -49,6 +49,7 @@ def simulate(
     trace: Any,
     *,
     replicas: int = 1,
+    prefill_replicas: int | None = None,
     routing: str = "least-loaded",
     clients: int | None = None,
     stretch: float = 1.0,
@@ -73,12 +74,14 @@ def simulate(
     `trace` is a path (Parquet, CSV), a table or a `Trace`; `stretch` moves its arrivals apart and `thicken` adds copies, drawn from `seed`. With `clients`
     its arrivals are forgotten: so many clients send its requests, each the next when its last is done. Prompts' hashes, if the trace has them, feed a prefix
     cache of `prefix_cache_tokens` a replica: what the KV pool spares where absent, none at 0. `ttft_s` and `tpot_s` are the targets of goodput. Money is that
-    of `evaluate`; the trace is the load, so that occupancy is 1 unless said otherwise. `progress` is told how many requests are sent, of how many. InputError
-    for wrong input, and for a way of serving that is not simulated (static batches, pools apart, power caps).
+    of `evaluate`; the trace is the load, so that occupancy is 1 unless said otherwise. Where pools are apart (mode disaggregated), `replicas` decode and
+    `prefill_replicas` prefill. `progress` is told how many requests are sent, of how many. InputError for wrong input, and for what is not simulated: a
+    power cap, a closed loop of clients at pools apart or with a prefix cache.
     """
-    from accelmodel.serving.simulation.replay import LARGEST_BATCH, ROUTINGS, replay
+    from accelmodel.serving.simulation.replay import LARGEST_BATCH, ROUTINGS, replay, replay_pools
 
-    _check(replica, replicas, routing, ROUTINGS, clients, largest_batch, prefix_cache_tokens, samples)
+    counts = {"replicas": replicas, "prefill_replicas": prefill_replicas, "clients": clients, "largest_batch": largest_batch, "samples": samples}
+    _check(replica, counts, routing, ROUTINGS, prefix_cache_tokens)
     check_targets(ttft_s, tpot_s)
     load = Trace.of(trace).thickened(thicken, seed).stretched(stretch)
     _check_lengths(replica, load)
@@ -90,43 +93,39 @@ def simulate(
     if clients is not None and prompts is not None:
         raise InputError("a closed loop of clients has no prefix cache: set prefix_cache_tokens to 0", key="clients", value=clients)
     terms = money(replica, offer=offer, books=books, occupancy=occupancy, site=site, owner=owner, tier=tier, catalog=catalog)
-    found = replay(
-        replica.constants,
-        load.arrival_s,
-        load.input_tokens,
-        load.output_tokens,
-        replicas=replicas,
-        routing=routing,
-        clients=clients,
-        priority=load.priority,
-        sessions=load.session,
-        prompts=prompts,
-        cache_tokens=prefix_cache_tokens,
-        largest_batch=largest_batch or LARGEST_BATCH,
-        progress=progress,
-    )
-    return _told(replica, found, terms, replicas, routing, ttft_s, tpot_s, samples)
+    requests = (replica.constants, load.arrival_s, load.input_tokens, load.output_tokens)
+    how: dict[str, Any] = {
+        "replicas": replicas,
+        "routing": routing,
+        "priority": load.priority,
+        "sessions": load.session,
+        "prompts": prompts,
+        "cache_tokens": prefix_cache_tokens,
+        "largest_batch": largest_batch or LARGEST_BATCH,
+        "progress": progress,
+    }
+    if prefill_replicas is None:
+        found = replay(*requests, **how, clients=clients)
+    else:
+        found = replay_pools(*requests, **how, prefill_replicas=prefill_replicas)
+    return _told(replica, found, terms, routing, ttft_s, tpot_s, samples)
 
 
-def _check(
-    replica: Replica,
-    replicas: int,
-    routing: str,
-    routings: Sequence[str],
-    clients: int | None,
-    largest_batch: int | None,
-    prefix_cache_tokens: float | None,
-    samples: int,
-) -> None:
+def _check(replica: Replica, counts: Mapping[str, int | None], routing: str, routings: Sequence[str], prefix_cache_tokens: float | None) -> None:
     if not isinstance(replica, Replica):
         raise InputError("must be a replica: accelmodel.replica(model=..., system=...)", key="replica", value=replica)
-    if replica.serving.mode != "continuous":
-        raise InputError("only continuous batching is simulated", key="mode", value=replica.serving.mode, allowed=("continuous",))
     if replica.serving.power_cap_w is not None:
         raise InputError("a power cap is not simulated", key="power_cap_w", value=replica.serving.power_cap_w)
-    for key, value in (("replicas", replicas), ("clients", clients), ("largest_batch", largest_batch), ("samples", samples)):
+    for key, value in counts.items():
         if value is not None and (isinstance(value, bool) or not hasattr(value, "__index__") or value < 1):
             raise InputError("must be a whole number of at least 1", key=key, value=value)
+    apart = replica.serving.mode == "disaggregated"
+    if apart and counts["prefill_replicas"] is None:
+        raise InputError("is missing: pools apart need a number of replicas that prefill", key="prefill_replicas")
+    if not apart and counts["prefill_replicas"] is not None:
+        raise InputError("needs a replica of mode disaggregated", key="prefill_replicas", value=counts["prefill_replicas"])
+    if apart and counts["clients"] is not None:
+        raise InputError("a closed loop of clients is not simulated at pools apart", key="clients", value=counts["clients"])
     if routing not in routings:
         raise InputError(f"'{routing}' is no way to find a replica", key="routing", value=routing, allowed=routings)
     if prefix_cache_tokens is not None and not prefix_cache_tokens >= 0.0:
@@ -149,13 +148,12 @@ def _prompts(load: Trace, prefix_cache_tokens: float | None) -> Prompts | None:
     return Prompts(load.hash_ids, load.first_hash, load.block_tokens, int(load.hash_ids.max(initial=-1)) + 1)
 
 
-def _told(
-    replica: Replica, found: Simulated, terms: Money, replicas: int, routing: str, ttft_s: float | None, tpot_s: float | None, samples: int
-) -> Simulation:
+def _told(replica: Replica, found: Simulated, terms: Money, routing: str, ttft_s: float | None, tpot_s: float | None, samples: int) -> Simulation:
     """The tables and the summary of what became of the requests."""
     from accelmodel.results.table import table
 
-    rows = found.requests
+    rows, replicas = found.requests, found.states.shape[0]
+    pools, decode = found.pools or (found,), (found.pools or (found,))[-1]
     arrival_s, beside_s, output = rows["arrival_s"], rows["beside_s"], rows["output_tokens"]
     with np.errstate(invalid="ignore", divide="ignore"):
         tpot = np.where(output > 1.0, (rows["finish_s"] - rows["first_token_s"]) / (output - 1.0), math.nan)
@@ -173,6 +171,8 @@ def _told(
         "time_per_output_token_s": tpot,
         "request_latency_s": latency,
     }
+    if found.pools is not None:
+        each["prefill_replica"] = found.pools[0].requests["replica"].astype(np.int64)
     first_s, last_s = float(arrival_s.min()), float((arrival_s + latency).max())
     duration_s = last_s - first_s
     good = (ttft <= (math.inf if ttft_s is None else ttft_s)) & ~(tpot > (math.inf if tpot_s is None else tpot_s))
@@ -189,13 +189,19 @@ def _told(
         "prefix_hit_fraction": float(rows["cached_tokens"].sum() / rows["input_tokens"].sum()),
         "queue_s": float(each["queue_s"].mean()),
         # Little's law, of requests in the queue and of those admitted.
-        "waiting_requests": float(each["queue_s"].sum()) / duration_s,
-        "running_requests": float((rows["finish_s"] - rows["admitted_s"]).sum()) / duration_s,
-        "kv_used_fraction": float(((rows["finish_s"] - rows["admitted_s"]) * rows["kv_bytes"]).sum()) / duration_s / _pool_bytes(replica, replicas),
-        "busy_time_fraction": float(found.states["busy_s"].mean()) / duration_s,
+        "waiting_requests": sum(float((pool.requests["admitted_s"] - pool.requests["arrival_s"]).sum()) for pool in pools) / duration_s,
+        "running_requests": sum(float((pool.requests["finish_s"] - pool.requests["admitted_s"]).sum()) for pool in pools) / duration_s,
+        "kv_used_fraction": float((_held_s(decode) * decode.requests["kv_bytes"]).sum()) / duration_s / _pool_bytes(replica, replicas),
+        "busy_time_fraction": float(np.concatenate([pool.states["busy_s"] for pool in pools]).mean()) / duration_s,
     }
-    values |= _energy_and_cost(replica, found, terms, replicas, duration_s)
-    return Simulation(Point(values), table(each), _series(replica, found, replicas, first_s, last_s, samples))
+    values |= _energy_and_cost(replica, found, terms, duration_s)
+    return Simulation(Point(values), table(each), _series(replica, found, first_s, last_s, samples))
+
+
+def _held_s(pool: Simulated) -> Array:
+    """How long each request has run."""
+    held: Array = pool.requests["finish_s"] - pool.requests["admitted_s"]
+    return held
 
 
 def _percentiles(name: str, seconds: Array) -> dict[str, Any]:
@@ -211,7 +217,7 @@ def _pool_bytes(replica: Replica, replicas: int) -> float:
     return float(replica.constants[0]["pool_bytes"]) * replicas
 
 
-def _energy_and_cost(replica: Replica, found: Simulated, terms: Money, replicas: int, duration_s: float) -> dict[str, Any]:
+def _energy_and_cost(replica: Replica, found: Simulated, terms: Money, duration_s: float) -> dict[str, Any]:
     """Energy and cost of all replicas over the duration; None where a figure is unknown."""
     from accelmodel.serving.simulation.energy import energy_j
 
@@ -227,28 +233,31 @@ def _energy_and_cost(replica: Replica, found: Simulated, terms: Money, replicas:
         "power_w": float(power_w.mean()),
         "energy_j": float(joules.sum()),
         "energy_j_per_output_token": float(joules.sum()) / tokens,
-        "replica_cost_usd_per_h": usd_per_h / replicas,
+        "replica_cost_usd_per_h": usd_per_h / joules.shape[0],
         "cost_usd": cost_usd,
         "cost_usd_per_mtok": cost_usd / (tokens + float(found.requests["input_tokens"].sum())) * _MILLION,
     }
     return {name: None if math.isnan(value) else value for name, value in values.items()} | {"cost_basis": terms.basis}
 
 
-def _series(replica: Replica, found: Simulated, replicas: int, first_s: float, last_s: float, samples: int) -> pa.Table:
-    """Requests that wait and that run, and the KV cache they have reserved, at evenly spaced times, all replicas together."""
+def _series(replica: Replica, found: Simulated, first_s: float, last_s: float, samples: int) -> pa.Table:
+    """Requests that wait and that run, and the KV cache they have reserved (of pools apart, where they decode), at evenly spaced times, in all."""
     from accelmodel.results.table import table
 
-    rows = found.requests
     time_s = np.linspace(first_s, last_s, samples)
-    arrived, admitted = _counted(rows["arrival_s"], time_s), _counted(rows["admitted_s"], time_s)
-    finished = _counted(rows["finish_s"], time_s)
+    waiting, running = np.zeros(samples), np.zeros(samples)
+    for pool in found.pools or (found,):
+        arrived, admitted, finished = (_counted(pool.requests[name], time_s) for name in ("arrival_s", "admitted_s", "finish_s"))
+        waiting += arrived - admitted
+        running += admitted - finished
+    rows = (found.pools or (found,))[-1].requests
     reserved = _counted(rows["admitted_s"], time_s, rows["kv_bytes"]) - _counted(rows["finish_s"], time_s, rows["kv_bytes"])
     return table(
         {
             "time_s": time_s,
-            "waiting_requests": arrived - admitted,
-            "running_requests": admitted - finished,
-            "kv_used_fraction": np.maximum(reserved, 0.0) / _pool_bytes(replica, replicas),
+            "waiting_requests": waiting,
+            "running_requests": running,
+            "kv_used_fraction": np.maximum(reserved, 0.0) / _pool_bytes(replica, found.states.shape[0]),
         }
     )
 

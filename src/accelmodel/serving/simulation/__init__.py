@@ -11,9 +11,11 @@ Rules of one replica on continuous batching (`batching`), at the start of each i
    iteration on. Of O output tokens the last O - 1 take ceil((O - 1) / E) steps; the j-th attends to input + 1 + (j - 1) E tokens. A finished request
    leaves at once.
 
-A static engine runs waves (`static`): while no sequence decodes, whoever has arrived joins by rules 1 and 2; when none is left to join, all decode together, and
-all are computed until the last has its tokens, though each leaves when it has its own. Only then the next wave begins. First tokens wait for the wave's other
-prefills, but where prompts are taken one by one.
+A static engine runs waves: while no sequence decodes, whoever has arrived joins by rules 1 and 2; when none is left to join, all decode together, and all are
+computed until the last has its tokens, though each leaves when it has its own. Only then the next wave begins. First tokens wait for the wave's other prefills,
+but where prompts are taken one by one.
+
+Pools apart: one prefills by rules 1, 2 and 4, of requests of one token; the other takes over what is prefilled by rule 1, and decodes (`replay.replay_pools`).
 
 What a prompt's latency exceeds its share of the engine by, first_token_overhead + L - P of `serving.steady_state`, delays its tokens beside the engine, and
 holds up nobody else. `replay` routes requests to replicas and sends those of a closed loop.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
 from accelmodel.core.fold import Constants
 from accelmodel.core.kernels import Array, pairs_cost
@@ -10,12 +11,22 @@ from accelmodel.serving.simulation.replay import Simulated, padded_tokens
 
 
 def energy_j(constants: Constants, simulated: Simulated, duration_s: float, idle_fraction: float) -> Array:
-    """Joules that each replica's accelerators draw in `duration_s`, shape (replicas,); a share `idle_fraction` of their design power where nothing runs.
+    """Joules that each replica's accelerators draw in `duration_s`, shape (replicas,), those that only prefill first; a share `idle_fraction` of their design
+    power where nothing runs.
 
     With m, f, l the seconds at full bandwidth, peak and link rate, busy energy is design power x min(busy_s, floor busy_s + p_m m + p_f f + p_l l): the
     closed form's draw, of work that was done instead of rates.
     """
-    c, states, requests = constants[0], simulated.states, simulated.requests
+    if simulated.pools is None:
+        return _pool_j(constants, simulated.requests, simulated.states, duration_s, idle_fraction)
+    prefill, decode = simulated.pools
+    first_j = _pool_j(constants, prefill.requests, prefill.states, duration_s, idle_fraction)
+    return np.concatenate([first_j, _pool_j(constants, decode.requests[:0], decode.states, duration_s, idle_fraction)])
+
+
+def _pool_j(constants: Constants, requests: npt.NDArray[np.void], states: npt.NDArray[np.void], duration_s: float, idle_fraction: float) -> Array:
+    """Joules of a pool's replicas that have prefilled these requests."""
+    c = constants[0]
     fresh, cached = padded_tokens(constants, requests), np.ascontiguousarray(requests["cached_tokens"])
     pairs_s = np.empty(fresh.shape)
     pairs_cost(c["caps"], c["cap_tokens"], c["ideal_pair_s"], c["ideal_cap_pair_s"], c["square_factor"], fresh, cached, pairs_s)

@@ -195,10 +195,14 @@ class Prompts:
 
 @dataclass(frozen=True)
 class Simulated:
-    """What became of n requests (`requests`, dtype REQUEST), and of the replicas (`states`, dtype STATE)."""
+    """What became of n requests (`requests`, dtype REQUEST), and of the replicas (`states`, dtype STATE).
+
+    Where pools are apart, `pools` are the simulations of the one that prefills and of the one that decodes, whose `states` are these.
+    """
 
     requests: npt.NDArray[np.void]
     states: npt.NDArray[np.void]
+    pools: tuple[Simulated, Simulated] | None = None
 
 
 def kv_bytes(constants: Constants, tokens: Array) -> Array:
@@ -224,11 +228,13 @@ def replay(
     prompts: Prompts | None = None,
     cache_tokens: float | None = None,
     largest_batch: int = LARGEST_BATCH,
+    prefilled: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> Simulated:
     """Serve n requests, arrays (n,) in the order of their arrivals, on `replicas` replicas.
 
-    With `clients`, arrivals are not given but found: each client sends the next request when its last one is done. `progress` is called with the requests
+    With `clients`, arrivals are not given but found: each client sends the next request when its last one is done. Of `prefilled` requests only
+    the steps are left. `progress` is called with the requests
     sent and all. InputError for a request that no replica can hold, naming it.
     """
     c = constants[0]
@@ -243,6 +249,7 @@ def replay(
     least = float(np.min(requests["kv_bytes"], initial=math.inf))
     slots_of = int(max(min(slots_of, n, float(c["pool_bytes"]) / least if least > 0.0 else math.inf), 1))
     rules, blocks, lru = _prefixes(constants, requests, prompts, cache_tokens, replicas)
+    rules["prefilled"] = prefilled
     states, slots = np.zeros(replicas, STATE), np.zeros((replicas, slots_of), SLOT)
     heaps = np.empty((replicas, slots_of * (EVENTS_PER_SLOT if c["caps"] or c["sequence_bucket"] else 1)), np.int64)
     start(states, slots)
@@ -265,6 +272,64 @@ def replay(
     if prompts is not None:
         _beside(constants, requests)
     return Simulated(requests, states)
+
+
+def replay_pools(
+    constants: Constants,
+    arrival_s: Array,
+    input_tokens: Array,
+    output_tokens: Array,
+    *,
+    prefill_replicas: int,
+    replicas: int,
+    routing: str = "least-loaded",
+    priority: Integers | None = None,
+    sessions: Integers | None = None,
+    prompts: Prompts | None = None,
+    cache_tokens: float | None = None,
+    largest_batch: int = LARGEST_BATCH,
+    progress: Callable[[int, int], None] | None = None,
+) -> Simulated:
+    """Serve n requests on `prefill_replicas` that prefill and `replicas` that decode.
+
+    A prompt's KV cache is sent when it is prefilled, transfer_s_per_byte x its bytes; then its first token is out, and it queues for a place in the decoding
+    pool, routed anew (by load where prompts route the prefill). Nothing goes back, so that the pools are simulated one after the other.
+    """
+    shared: dict[str, Any] = {"largest_batch": largest_batch, "priority": priority}
+    first = replay(
+        constants,
+        arrival_s,
+        input_tokens,
+        np.ones_like(output_tokens),
+        replicas=prefill_replicas,
+        routing=routing,
+        sessions=sessions,
+        prompts=prompts,
+        cache_tokens=cache_tokens,
+        progress=progress,
+        **shared,
+    )
+    requests = first.requests.copy()
+    requests["output_tokens"] = output_tokens
+    requests["first_token_s"] += constants[0]["transfer_s_per_byte"] * kv_bytes(constants, input_tokens)
+    requests["finish_s"] = requests["first_token_s"]
+    order = np.argsort(requests["first_token_s"], kind="stable")
+    order = order[output_tokens[order] > 1.0]
+    shared["priority"] = None if priority is None else priority[order]
+    second = replay(
+        constants,
+        requests["first_token_s"][order],
+        input_tokens[order],
+        output_tokens[order],
+        replicas=replicas,
+        routing="least-loaded" if routing == "prefix-affine" else routing,
+        sessions=None if sessions is None else sessions[order],
+        prefilled=True,
+        **shared,
+    )
+    for name in ("finish_s", "replica", "kv_bytes"):
+        requests[name][order] = second.requests[name]
+    return Simulated(requests, second.states, (first, second))
 
 
 def padded_tokens(constants: Constants, requests: npt.NDArray[np.void]) -> Array:
