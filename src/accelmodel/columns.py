@@ -17,6 +17,11 @@ class Column:
     description: str
     type: Type = "float"
 
+    @property
+    def currency(self) -> str | None:
+        """The currency of a column of money; None of any other."""
+        return "USD" if self.unit.split("/")[0] == "USD" else None
+
 
 _COLUMNS = (
     # The load
@@ -48,9 +53,9 @@ _COLUMNS = (
     Column("energy_j_per_output_token", "J", "energy of the replica's accelerators per output token"),
     # Money
     Column("replica_cost_usd_per_h", "USD/h", "cost of the replica per hour, at its mean draw over loaded and idle hours"),
-    Column("cost_usd_per_mtok_input", "USD/Mtok", "cost per million uncached input tokens, by device time"),
-    Column("cost_usd_per_mtok_cached_input", "USD/Mtok", "cost per million cached input tokens, by device time"),
-    Column("cost_usd_per_mtok_output", "USD/Mtok", "cost per million output tokens, by device time"),
+    Column("cost_usd_per_mtok_input", "USD/Mtok", "cost per million uncached input tokens, by device time unless another attribution is asked for"),
+    Column("cost_usd_per_mtok_cached_input", "USD/Mtok", "cost per million cached input tokens, likewise"),
+    Column("cost_usd_per_mtok_output", "USD/Mtok", "cost per million output tokens, likewise"),
     Column("cost_usd_per_mtok", "USD/Mtok", "cost per million tokens, input and output alike"),
     Column("revenue_usd_per_h", "USD/h", "revenue of the replica per hour at the offer's prices, at its occupancy"),
     Column("margin_fraction", "1", "gross margin of revenue: 1 - cost / revenue"),
@@ -96,6 +101,25 @@ _COLUMNS = (
     Column("in_house_cost_usd_per_mtok", "USD/Mtok", "cost per million tokens on in-house silicon"),
     Column("vendor_cost_usd_per_mtok", "USD/Mtok", "cost per million tokens on the vendor's accelerators, before the shock"),
     Column("price_usd_per_mtok", "USD/Mtok", "selling price per million tokens of the mix"),
+    # An owner's hour
+    Column("view", "1", "how capital is spread: annuity (with interest) or straight-line", "string"),
+    Column("purchase_usd", "USD", "purchase of one accelerator with its share of the server"),
+    Column("chip_usd", "USD", "part of the purchase that the chip alone is"),
+    Column("cost_usd_per_h", "USD/h", "cost of an accelerator-hour powered"),
+    Column("server_capital_usd_per_h", "USD/h", "servers"),
+    Column("chip_capital_usd_per_h", "USD/h", "of which the chips"),
+    Column("integration_usd_per_h", "USD/h", "racks, installation and testing"),
+    Column("network_capital_usd_per_h", "USD/h", "network beyond the servers"),
+    Column("facility_capital_usd_per_h", "USD/h", "building, power and cooling"),
+    Column("energy_usd_per_h", "USD/h", "energy at the meter"),
+    Column("demand_usd_per_h", "USD/h", "charge for the highest draw"),
+    Column("operations_usd_per_h", "USD/h", "staff, insurance, taxes on property"),
+    Column("maintenance_usd_per_h", "USD/h", "repairs and support"),
+    Column("software_usd_per_h", "USD/h", "software licences"),
+    Column("spares_usd_per_h", "USD/h", "spare servers"),
+    Column("decommissioning_usd_per_h", "USD/h", "removal at the end of life"),
+    Column("published_usd_per_h", "USD/h", "published cost of an accelerator-hour"),
+    Column("purchase_at_published_usd", "USD", "purchase at which the computed hour would cost what is published"),
     # A published day
     Column("cost_usd", "USD", "cost"),
     Column("revenue_usd", "USD", "revenue"),

@@ -211,6 +211,21 @@ class Library:
                     found.setdefault(key, parse(Source, value, f"{path}: {key}"))
         return found
 
+    def date_of(self, figure: Figure) -> str | None:
+        """When a figure held: its own date, or that of its source; None where neither has one."""
+        return figure.date or self._source_dates.get(figure.source or "")
+
+    @functools.cached_property
+    def _source_dates(self) -> dict[str, str]:
+        """Dates of the sources that have one, without the cost of checking all of each."""
+        found: dict[str, str] = {}
+        for root in self.roots:
+            for path in (*(root / "hardware_profiles").glob("sources*.toml"), *root.glob("sources*.toml")):
+                for key, value in read_toml(path).items():
+                    if isinstance(value, dict) and "date" in value:
+                        found.setdefault(key, str(value["date"]))
+        return found
+
     def all_files(self) -> Iterator[Path]:
         """Every file of the catalogue, in a fixed order."""
         for root in self.roots:

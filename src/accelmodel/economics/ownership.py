@@ -1,4 +1,4 @@
-"""What an accelerator-hour costs whoever owns it: capital of server, network and facility, energy, operations, maintenance, spares."""
+"""What an accelerator-hour costs whoever owns it: capital of server, racks, network and facility, energy and its peak, upkeep, software, spares, removal."""
 
 from __future__ import annotations
 
@@ -22,7 +22,11 @@ class OwnershipTerms:
     `network_share_fraction` is the network's part of server plus network capital; `facility_usd_per_w` is per watt of
     IT load; `spares_fraction` is spare servers per working one; `operations_fraction_per_year` (staff, software,
     insurance) and `maintenance_fraction_per_year` are of server plus network capital; `residual_fraction` is what a
-    server still fetches at the end of its life. InputError where a term is out of its bounds.
+    server still fetches at the end of its life.
+
+    What follows is 0 where an owner does not say: `integration_fraction` is racks, installation and testing, as a share of
+    the server, and lives as long; `decommissioning_fraction` is what taking a server out costs, as a share of it;
+    `software_usd_per_year` is of one accelerator. InputError where a term is out of its bounds.
     """
 
     cost_of_capital_fraction: Values
@@ -35,17 +39,25 @@ class OwnershipTerms:
     operations_fraction_per_year: Values
     maintenance_fraction_per_year: Values
     residual_fraction: Values
+    integration_fraction: Values = 0.0
+    decommissioning_fraction: Values = 0.0
+    software_usd_per_year: Values = 0.0
 
     def __post_init__(self) -> None:
         for key, value in vars(self).items():
             if key.endswith("_life_years"):
                 check_range(key, value, above=0)
-            elif key == "facility_usd_per_w":
+            elif key in ("facility_usd_per_w", "software_usd_per_year"):
                 check_range(key, value, at_least=0)
             elif key == "network_share_fraction":
                 check_range(key, value, at_least=0, below=1)
             else:
                 check_range(key, value, at_least=0, at_most=1)
+
+    @property
+    def straight_line(self) -> OwnershipTerms:
+        """The same terms without interest: capital spread evenly over its life, as accounts depreciate it."""
+        return dataclasses.replace(self, cost_of_capital_fraction=0.0 * np.asarray(self.cost_of_capital_fraction)[()])
 
 
 @dataclass(frozen=True)
@@ -56,11 +68,17 @@ class Capital:
     network_usd: Values
     spares_usd: Values
     facility_usd: Values
+    integration_usd: Values = 0.0
+
+    @property
+    def equipment_usd(self) -> Values:
+        """Servers, racks and network in service: what is bought anew with every generation."""
+        return self.server_usd + self.integration_usd + self.network_usd
 
     @property
     def total_usd(self) -> Values:
         """All of it."""
-        return self.server_usd + self.network_usd + self.spares_usd + self.facility_usd
+        return self.equipment_usd + self.spares_usd + self.facility_usd
 
 
 @dataclass(frozen=True)
@@ -74,6 +92,10 @@ class OwnershipCost:
     operations_usd_per_h: Values
     maintenance_usd_per_h: Values
     spares_usd_per_h: Values
+    integration_usd_per_h: Values = 0.0
+    demand_usd_per_h: Values = 0.0
+    software_usd_per_h: Values = 0.0
+    decommissioning_usd_per_h: Values = 0.0
     basis: Basis = "powered"
 
     @property
@@ -85,6 +107,11 @@ class OwnershipCost:
     def total_usd_per_h(self) -> Values:
         """Sum of the lines."""
         return sum(self.lines.values(), start=0.0)
+
+    @property
+    def running_usd_per_h(self) -> Values:
+        """What is paid as the hours go by, the capital being spent: energy and its peak, operations, maintenance, software."""
+        return self.energy_usd_per_h + self.demand_usd_per_h + self.operations_usd_per_h + self.maintenance_usd_per_h + self.software_usd_per_h
 
     def per_available_h(self, availability_fraction: Values) -> OwnershipCost:
         """The powered hours' cost borne by those in which the accelerator is up: every line / availability."""
@@ -126,6 +153,22 @@ def annuity_usd_per_year(capital_usd: Values, cost_of_capital_fraction: Values, 
     return capital_usd * ((1 - residual_fraction) * recovery + residual_fraction * cost_of_capital_fraction)
 
 
+def sinking_fund_usd_per_year(due_usd: Values, cost_of_capital_fraction: Values, life_years: Values) -> Values:
+    """Equal yearly payment that saves up a sum due at the end of life: F (CRF(r, n) - r), the (A/F, i, n) of engineering economy.
+
+    >>> round(float(sinking_fund_usd_per_year(1.0, 0.10, 5)), 5)
+    0.1638
+    """
+    return due_usd * (capital_recovery_factor(cost_of_capital_fraction, life_years) - cost_of_capital_fraction)
+
+
+def mean_tariff_usd_per_kwh(tariffs_usd_per_kwh: Values, hours_fraction: Values, load: Values = 1.0) -> Values:
+    """Tariff over classes of hours (last axis): sum of tariff x hours x load / sum of hours x load; an even load where none is given."""
+    weight = np.asarray(hours_fraction) * load
+    mean: Values = np.sum(np.asarray(tariffs_usd_per_kwh) * weight, axis=-1) / np.sum(weight, axis=-1)
+    return mean
+
+
 def capital_per_accelerator(terms: OwnershipTerms, purchase_usd: Values, it_power_w: Values) -> Capital:
     """Capital behind one accelerator that is bought as part of a server at `purchase_usd` and draws up to `it_power_w`.
 
@@ -138,18 +181,31 @@ def capital_per_accelerator(terms: OwnershipTerms, purchase_usd: Values, it_powe
         network_usd=purchase_usd * share / (1 - share),
         spares_usd=purchase_usd * terms.spares_fraction,
         facility_usd=it_power_w * terms.facility_usd_per_w,
+        integration_usd=purchase_usd * terms.integration_fraction,
     )
 
 
-def cost_of_ownership(terms: OwnershipTerms, capital: Capital, *, power_w: Values, pue: Values, tariff_usd_per_kwh: Values) -> OwnershipCost:
+def cost_of_ownership(
+    terms: OwnershipTerms,
+    capital: Capital,
+    *,
+    power_w: Values,
+    pue: Values,
+    tariff_usd_per_kwh: Values,
+    peak_power_w: Values = 0.0,
+    demand_usd_per_kw_h: Values = 0.0,
+) -> OwnershipCost:
     """USD per accelerator-hour powered.
 
     [P_server A(r, n_server, s) + P_network CRF(r, n_network) + P_facility CRF(r, n_facility) + P_spares A(r, n_server, s)
-    + (operations + maintenance) (P_server + P_network)] / 8760 + kW x PUE x USD/kWh, A being the annuity less residual value.
+    + P_racks CRF(r, n_server) + (operations + maintenance) (P_server + P_network) + software + removal (A/F, r, n_server)] / 8760
+    + PUE (kW x USD/kWh + peak kW x demand charge), A being the annuity less residual value.
     `power_w` is the average IT power at the actual load, not the power that the facility is built for; it is drawn in every powered hour.
+    `demand_usd_per_kw_h` is what a utility charges for the highest draw at the meter, per hour; `peak_power_w` is that draw of the IT.
     """
     rate, it_usd = terms.cost_of_capital_fraction, capital.server_usd + capital.network_usd
     server = annuity_usd_per_year(1.0, rate, terms.server_life_years, terms.residual_fraction) / HOURS_PER_YEAR
+    removal_usd = capital.server_usd * terms.decommissioning_fraction
     return OwnershipCost(
         server_capital_usd_per_h=capital.server_usd * server,
         network_capital_usd_per_h=annuity_usd_per_year(capital.network_usd, rate, terms.network_life_years) / HOURS_PER_YEAR,
@@ -158,4 +214,8 @@ def cost_of_ownership(terms: OwnershipTerms, capital: Capital, *, power_w: Value
         operations_usd_per_h=it_usd * terms.operations_fraction_per_year / HOURS_PER_YEAR,
         maintenance_usd_per_h=it_usd * terms.maintenance_fraction_per_year / HOURS_PER_YEAR,
         spares_usd_per_h=capital.spares_usd * server,
+        integration_usd_per_h=annuity_usd_per_year(capital.integration_usd, rate, terms.server_life_years) / HOURS_PER_YEAR,
+        demand_usd_per_h=peak_power_w / _W_PER_KW * pue * demand_usd_per_kw_h,
+        software_usd_per_h=terms.software_usd_per_year / HOURS_PER_YEAR,
+        decommissioning_usd_per_h=sinking_fund_usd_per_year(removal_usd, rate, terms.server_life_years) / HOURS_PER_YEAR,
     )

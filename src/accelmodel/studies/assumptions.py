@@ -57,7 +57,7 @@ def of_money(replica: Replica, terms: Money) -> Iterator[Assumption]:
     occupancy = terms.catalog.ownership(terms.owner).figures.occupancy
     given = "as given" if terms.occupancy != occupancy.si else _range(occupancy)
     yield Assumption(3, "occupancy", f"the replica carries its load in {terms.occupancy:.0%} of the hours; {given}", occupancy.source)
-    if terms.books == "tenant" and terms.hour is not None:
+    if terms.rents and terms.hour is not None:
         hour = terms.hour
         yield Assumption(
             3,
@@ -101,10 +101,10 @@ def sources(replica: Replica, terms: Money | None) -> set[str]:
     found = {figure.source for figure in figures} | {replica.system.source, replica.model.config_source}
     if terms is not None:
         found |= {offer.source for offer in (terms.hour, terms.token) if offer is not None}
-        if terms.books == "cloud":
+        if not terms.rents:
             owner, site = terms.catalog.ownership(terms.owner), terms.catalog.site(terms.site)
             found |= {figure.source for _, figure in owner.figures if figure is not None}
-            found |= {site.figures.tariff.source, site.figures.pue.source}
+            found |= {figure.source for figure in (site.figures.tariff, site.figures.pue, site.figures.demand_charge) if figure is not None}
             if replica.accelerator.name in owner.purchase:
                 found.add(owner.purchase_price(replica.accelerator.name).source)
     return {source for source in found if source}

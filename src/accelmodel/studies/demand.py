@@ -90,7 +90,7 @@ def _reserve(cell: Cell, asked: DemandStudy) -> Reserve:
         maintenance_fraction=asked.maintenance_fraction,
         availability_target_fraction=asked.availability_target_fraction,
         domains=(FailureDomain("accelerator", 1, HOURS_PER_YEAR / per_year, repair_h),),
-        failures_per_accelerator_year=0.0 if cell.money.books == "tenant" else per_year,
+        failures_per_accelerator_year=0.0 if cell.money.rents else per_year,
         repair_turnaround_h=repair_h,
         spares_service_fraction=asked.spares_service_fraction,
     )

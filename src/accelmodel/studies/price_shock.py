@@ -55,7 +55,7 @@ def _price_and_cost(context: Context, cell: Cell) -> tuple[float, float]:
 
 def _vendor_price_fraction(context: Context, cell: Cell) -> float:
     """Share of the case's cost that moves with the vendor's price: all of a rent; of ownership, servers and their spares."""
-    if cell.money.books == "tenant":
+    if cell.money.rents:
         return 1.0
     loaded_w = context.point(cell).power_w / cell.replica.accelerators
     _, cost = cell.money.ownership(cell.replica.accelerator, cell.money.mean_power_w(cell.replica, loaded_w))

@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 
 from accelmodel.catalog.figures import Name, Strict, parse, read_toml
 from accelmodel.catalog.library import Library
+from accelmodel.economics.attribution import Convention
 from accelmodel.errors import InputError, nearest_name
 
 _Positive = Annotated[float, Field(gt=0)]
@@ -54,10 +55,11 @@ class Situation(Strict):
     tpot_s: _Positive | None = None
     offer: str | tuple[str, ...] | None = None
     tier: str | None = None
-    books: Literal["cloud", "tenant"] | None = None
+    books: Literal["cloud", "tenant", "self"] | None = None
     occupancy: Annotated[float, Field(gt=0, le=1)] | None = None
     site: str | None = None
     owner: str | None = None
+    attribution: Convention | None = None
 
 
 _COUNTS = tuple(name for name, field in Situation.model_fields.items() if "int" in str(field.annotation))
@@ -68,7 +70,7 @@ REPLICA_KEYS = (
 )
 LOAD_KEYS = ("input_tokens", "output_tokens", "prefix_hit_fraction", "concurrency", "requests_per_s")
 WORKLOAD_KEYS = ("input_tokens", "output_tokens", "prefix_hit_fraction")
-MONEY_KEYS = ("offer", "tier", "books", "occupancy", "site", "owner")
+MONEY_KEYS = ("offer", "tier", "books", "occupancy", "site", "owner", "attribution")
 TARGET_KEYS = ("ttft_s", "tpot_s")
 
 
@@ -146,7 +148,22 @@ class Day(Strict):
     reference: str
 
 
-Study = Annotated[Points | Fleet | DemandStudy | PriceShock | Day, Field(discriminator="kind")]
+class OwnershipStudy(Strict):
+    """What an hour of some accelerators costs their owner, line by line, with interest and on a straight line, beside published figures.
+
+    `load_fraction` is the mean draw over the all-in IT power; `published` names the figure of the reference's groups.
+    """
+
+    kind: Literal["ownership"]
+    accelerators: tuple[str, ...] = Field(min_length=1)
+    load_fraction: Annotated[float, Field(gt=0, le=1)]
+    owner: str = "default"
+    site: str = "new-carlisle"
+    reference: str | None = None
+    published: str = "owning_hyperscaler"
+
+
+Study = Annotated[Points | Fleet | DemandStudy | PriceShock | Day | OwnershipStudy, Field(discriminator="kind")]
 
 
 class Scenario(Strict):
