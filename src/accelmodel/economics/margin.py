@@ -130,11 +130,6 @@ def occupancy_for_margin_fraction(
     return break_even_occupancy_fraction(revenue_usd_per_h, fixed_cost_usd_per_h, variable_cost_usd_per_h, np.add(target_margin_fraction, overhead_fraction))
 
 
-def break_even_volume_mtok(cost_usd: Values, price_usd_per_mtok: Values) -> Values:
-    """Million tokens at which serving oneself costs what paying per token does: cost of the hardware / price; NaN without a price."""
-    return ratio(cost_usd, price_usd_per_mtok)
-
-
 @dataclass(frozen=True)
 class Step:
     """A step of a waterfall: what it takes away (negative) or where it stands (a level)."""

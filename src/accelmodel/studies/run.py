@@ -222,7 +222,7 @@ def run(
     InputError with file and key for anything that cannot be read, is unknown or cannot run.
     """
     from accelmodel.results.table import dated
-    from accelmodel.studies import day, demand, fleet, grid, ownership, price_shock
+    from accelmodel.studies import day, demand, fleet, grid, margin, ownership, price_shock, waterfall
 
     kinds: dict[str, Callable[[Context, Any], StudyResult]] = {
         "points": grid.study,
@@ -231,6 +231,8 @@ def run(
         "price-shock": price_shock.study,
         "day": day.study,
         "ownership": ownership.study,
+        "margin": margin.study,
+        "waterfall": waterfall.study,
     }
     if set is not None and not isinstance(set, Mapping):
         raise InputError("must be a mapping of dotted keys to values", key="set", value=set)

@@ -163,7 +163,55 @@ class OwnershipStudy(Strict):
     published: str = "owning_hyperscaler"
 
 
-Study = Annotated[Points | Fleet | DemandStudy | PriceShock | Day | OwnershipStudy, Field(discriminator="kind")]
+class MixPart(Strict):
+    """A part of a mix of traffic: a case (its model, tier, cached share), its share of the tokens, and its load hour by hour of a day, flat if absent."""
+
+    case: str
+    share: _Share
+    load_by_hour: Annotated[tuple[Annotated[float, Field(ge=0)], ...], Field(min_length=24, max_length=24)] | None = None
+
+
+class MarginStudy(Strict):
+    """Margin, mark-up, break-even and target prices and occupancies, energy, carbon and water: a row per case, point of the axes and discount; and of a mix.
+
+    Where a part of the mix has a load by hour, each system's parts share one fleet, sized for its busiest hour and `headroom_fraction`: that is its occupancy.
+    """
+
+    kind: Literal["margin"]
+    cases: tuple[str, ...] = ()
+    target_margin_fraction: Annotated[float, Field(lt=1)] = 0.30
+    overhead_fraction: Annotated[float, Field(ge=0, lt=1)] | None = None
+    discount_fraction: Annotated[tuple[Annotated[float, Field(ge=0, lt=1)], ...], Field(min_length=1)] = (0.0,)
+    mix: tuple[MixPart, ...] = ()
+    headroom_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    reference: str | None = None
+
+    @model_validator(mode="after")
+    def _mix_is_whole(self) -> MarginStudy:
+        if self.mix and abs(sum(part.share for part in self.mix) - 1.0) > 1e-6:
+            raise ValueError("the shares of a mix must sum to 1")
+        return self
+
+
+class Waterfall(Strict):
+    """From list price to operating margin, per million tokens, step by step: discount, each line of the cost of loaded hours, the other hours, overheads."""
+
+    kind: Literal["waterfall"]
+    cases: tuple[str, ...] = ()
+    overhead_fraction: Annotated[float, Field(ge=0, lt=1)] | None = None
+    discount_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.0
+
+
+Study = Annotated[Points | Fleet | DemandStudy | PriceShock | Day | OwnershipStudy | MarginStudy | Waterfall, Field(discriminator="kind")]
+
+
+def _cases_of(study: Any) -> Iterator[str]:
+    """Every case that a study names."""
+    yield from getattr(study, "cases", ())
+    if isinstance(study, PriceShock):
+        yield from (study.in_house, study.vendor)
+    if isinstance(study, MarginStudy):
+        yield from (part.case for part in study.mix)
 
 
 class Scenario(Strict):
@@ -179,8 +227,7 @@ class Scenario(Strict):
     @model_validator(mode="after")
     def _names_are_known(self) -> Scenario:
         for name, study in self.studies.items():
-            asked = (study.in_house, study.vendor) if isinstance(study, PriceShock) else getattr(study, "cases", ())
-            for case in asked:
+            for case in _cases_of(study):
                 if case not in self.cases:
                     near = nearest_name(case, self.cases)
                     raise ValueError(f"studies.{name}: no case is called '{case}'" + (f"; did you mean '{near}'?" if near else ""))
