@@ -39,6 +39,16 @@ _UNIT_IN_NAME = {
     "token/s": "per_s",
     "request/s": "per_s",
     "token/day": "per_day",
+    "USD/accelerator/h": "usd_per_accelerator_h",
+    "USD/MW/year": "usd_per_mw_year",
+    "Mtok": "mtok",
+    "Mtok/day": "mtok_per_day",
+    "Mtok/MWh": "mtok_per_mwh",
+    "Mtok/accelerator/h": "mtok_per_accelerator_h",
+    "kWh/Mtok": "kwh_per_mtok",
+    "kg/Mtok": "kg_per_mtok",
+    "l/Mtok": "l_per_mtok",
+    "year": "years",
 }
 _CAPITALS = {"bf16", "dma", "fp32", "fp4", "fp8", "hbm", "int8", "it", "kv", "sram", "tdp", "vcpus"}
 

@@ -222,7 +222,7 @@ def run(
     InputError with file and key for anything that cannot be read, is unknown or cannot run.
     """
     from accelmodel.results.table import dated
-    from accelmodel.studies import day, demand, fleet, grid, margin, ownership, price_shock, waterfall
+    from accelmodel.studies import capital, cash_flow, day, demand, fleet, grid, margin, ownership, parity, price_shock, refresh, waterfall
 
     kinds: dict[str, Callable[[Context, Any], StudyResult]] = {
         "points": grid.study,
@@ -233,6 +233,10 @@ def run(
         "ownership": ownership.study,
         "margin": margin.study,
         "waterfall": waterfall.study,
+        "cash-flow": cash_flow.study,
+        "capital": capital.study,
+        "refresh": refresh.study,
+        "parity": parity.study,
     }
     if set is not None and not isinstance(set, Mapping):
         raise InputError("must be a mapping of dotted keys to values", key="set", value=set)

@@ -202,7 +202,72 @@ class Waterfall(Strict):
     discount_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.0
 
 
-Study = Annotated[Points | Fleet | DemandStudy | PriceShock | Day | OwnershipStudy | MarginStudy | Waterfall, Field(discriminator="kind")]
+_Change = Annotated[float, Field(gt=-1)]
+
+
+class _OverTime(Strict):
+    """How a fleet goes through time; changes are per year and compound from the first day.
+
+    `purchase_fractions` are bought quarter by quarter; tokens sell at a price that changes by `price_change_fraction_per_year`, and the same hardware serves
+    `speedup_fraction_per_year` more of them as its software learns. Cost of capital and lives are the owner's where not given; tax is left out where absent.
+    """
+
+    fleet_accelerators: _Count
+    purchase_fractions: Annotated[tuple[_Share, ...], Field(min_length=1)] = (1.0,)
+    ramp_years: Annotated[float, Field(ge=0)] = 0.0
+    price_change_fraction_per_year: _Change = 0.0
+    speedup_fraction_per_year: _Change = 0.0
+    equipment_price_change_fraction_per_year: _Change = 0.0
+    cost_of_capital_fraction: Annotated[float, Field(ge=0, lt=1)] | None = None
+    tax_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.0
+
+
+class RefreshAt(Strict):
+    """Equipment that takes the place of the first at some year, as much of it as the same power runs."""
+
+    case: str
+    year: _Positive
+
+
+class CashFlowStudy(_OverTime):
+    """Cash of a fleet by quarter over some years: what is invested, earned, spent, left. Equipment that comes to its end before is bought again."""
+
+    kind: Literal["cash-flow"]
+    cases: tuple[str, ...] = ()
+    years: Annotated[float, Field(gt=0, le=30)] | None = None
+    equipment_life_years: Annotated[float, Field(gt=0, le=30)] | None = None
+    refresh: RefreshAt | None = None
+
+
+class CapitalStudy(_OverTime):
+    """NPV, IRR, payback, profitability index and levelised cost of a fleet, by the years that its equipment lives."""
+
+    kind: Literal["capital"]
+    cases: tuple[str, ...] = ()
+    life_years: Annotated[tuple[Annotated[float, Field(gt=0, le=30)], ...], Field(min_length=1)] = (3.0, 4.0, 5.0, 6.0)
+
+
+class RefreshStudy(_OverTime):
+    """Keep equipment that is paid for, or buy another generation for the same power: by cost per token, by margin per megawatt, by NPV over some years."""
+
+    kind: Literal["refresh"]
+    keep: str
+    refresh: Annotated[tuple[str, ...], Field(min_length=1)]
+    years: Annotated[tuple[Annotated[float, Field(gt=0, le=30)], ...], Field(min_length=1)] = (3.0, 5.0)
+
+
+class Parity(Strict):
+    """The hourly price, or the purchase, at which an accelerator's tokens cost what a baseline's cost, each case at its own load or latency targets."""
+
+    kind: Literal["parity"]
+    subjects: Annotated[tuple[str, ...], Field(min_length=1)]
+    baselines: Annotated[tuple[str, ...], Field(min_length=1)]
+
+
+Study = Annotated[
+    Points | Fleet | DemandStudy | PriceShock | Day | OwnershipStudy | MarginStudy | Waterfall | CashFlowStudy | CapitalStudy | RefreshStudy | Parity,
+    Field(discriminator="kind"),
+]
 
 
 def _cases_of(study: Any) -> Iterator[str]:
@@ -212,6 +277,12 @@ def _cases_of(study: Any) -> Iterator[str]:
         yield from (study.in_house, study.vendor)
     if isinstance(study, MarginStudy):
         yield from (part.case for part in study.mix)
+    if isinstance(study, CashFlowStudy) and study.refresh is not None:
+        yield study.refresh.case
+    if isinstance(study, RefreshStudy):
+        yield from (study.keep, *study.refresh)
+    if isinstance(study, Parity):
+        yield from (*study.subjects, *study.baselines)
 
 
 class Scenario(Strict):
