@@ -1,4 +1,7 @@
-"""The capital study: NPV, IRR, payback, profitability index and levelised cost of a fleet, by the life of its equipment; and what other studies over time share."""
+"""The capital study: NPV, IRR, payback, profitability index and levelised cost of a fleet, by the life of its equipment.
+
+With it, what the other studies over time share: a fleet on its first day, and how it goes through time.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +32,7 @@ def study(context: Context, asked: CapitalStudy) -> StudyResult:
         for life in asked.life_years:
             periods = round(life * QUARTERS)
             course = dataclasses.replace(course_of(context, asked, one, periods), equipment_life_years=life)
-            flow = cash_flow(fleet_of(context, one, asked.fleet_accelerators), course)
+            flow = cash_flow(fleet_of(one, asked.fleet_accelerators), course)
             found = worth(flow, cost_of_capital(context, asked, one), QUARTERS)
             label = {"case": name_of(one), "fleet_accelerators": asked.fleet_accelerators, "life_years": life}
             rows.append({**label, **plain(found), "investment_usd": float(flow.investment_usd.sum())})
@@ -80,7 +83,7 @@ def course_of(context: Context, asked: OverTime, one: Served, periods: int) -> C
     )
 
 
-def fleet_of(context: Context, one: Served, accelerators: int) -> Fleet:
+def fleet_of(one: Served, accelerators: int) -> Fleet:
     """A fleet of so many accelerators on the first day, on the books of the situation; servers, racks, network and spares go as one."""
     cell, up = one.cell, availability(one.cell)
     if accelerators < cell.replica.accelerators:

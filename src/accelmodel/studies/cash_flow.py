@@ -44,7 +44,7 @@ def _flow(context: Context, asked: CashFlowStudy, one: Served) -> CashFlow:
     """Cash of one case; with a refresh, of the first equipment until it goes, of the second from then on, and of the building throughout."""
     life = asked.equipment_life_years or float(ownership_terms(context.catalog.ownership(one.cell.money.owner).figures).server_life_years)
     periods = round((asked.years or life) * QUARTERS)
-    fleet = fleet_of(context, one, asked.fleet_accelerators)
+    fleet = fleet_of(one, asked.fleet_accelerators)
     course = dataclasses.replace(course_of(context, asked, one, periods), equipment_life_years=life)
     if asked.refresh is None:
         return cash_flow(fleet, course)
@@ -52,7 +52,7 @@ def _flow(context: Context, asked: CashFlowStudy, one: Served) -> CashFlow:
     if not len(asked.purchase_fractions) <= turn < periods:
         raise InputError("lies outside the years after the purchases", key="refresh.year", value=asked.refresh.year)
     other = running(context, asked.refresh.case)
-    second = fleet_of(context, other, at_equal_power(one, other, asked.fleet_accelerators))
+    second = fleet_of(other, at_equal_power(one, other, asked.fleet_accelerators))
     until = cash_flow(dataclasses.replace(fleet, facility_usd=0.0), dataclasses.replace(course, periods=turn, sold_at_book=False))
     since = cash_flow(dataclasses.replace(second, facility_usd=0.0), dataclasses.replace(course, first_period=turn, purchase_fractions=(1.0,)))
     building = cash_flow(Fleet(0.0, facility_usd=fleet.facility_usd), course)

@@ -49,7 +49,7 @@ def _mtok_per_accelerator_h(one: Served) -> float:
 def _row(context: Context, asked: RefreshStudy, one: Served, years: float, count: int, *, is_kept: bool) -> dict[str, Any]:
     """One option: what is kept has been paid for; what is bought costs its equipment."""
     cell = one.cell
-    fleet = dataclasses.replace(fleet_of(context, one, count), facility_usd=0.0, **({"equipment_usd": 0.0} if is_kept else {}))
+    fleet = dataclasses.replace(fleet_of(one, count), facility_usd=0.0, **({"equipment_usd": 0.0} if is_kept else {}))
     course = course_of(context, asked, one, round(years * QUARTERS))
     if is_kept:
         course = dataclasses.replace(course, purchase_fractions=(1.0,), ramp_years=0.0)

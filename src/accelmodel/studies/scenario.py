@@ -264,10 +264,8 @@ class Parity(Strict):
     baselines: Annotated[tuple[str, ...], Field(min_length=1)]
 
 
-Study = Annotated[
-    Points | Fleet | DemandStudy | PriceShock | Day | OwnershipStudy | MarginStudy | Waterfall | CashFlowStudy | CapitalStudy | RefreshStudy | Parity,
-    Field(discriminator="kind"),
-]
+_AnyStudy = Points | Fleet | DemandStudy | PriceShock | Day | OwnershipStudy | MarginStudy | Waterfall | CashFlowStudy | CapitalStudy | RefreshStudy | Parity
+Study = Annotated[_AnyStudy, Field(discriminator="kind")]
 
 
 def _cases_of(study: Any) -> Iterator[str]:
