@@ -127,6 +127,15 @@ def test_purchases_renewals_residual_value_and_removal_by_hand():
     assert flow.proceeds_usd == pytest.approx([0, 0, 35, 31.5, 405 * 0.07 + 200.475])
 
 
+def test_cuts_of_the_price_and_learning_by_hand():
+    # Tokens a tenth cheaper a year, and 44 % at once after two years (EC2's P5 in June 2025); a doubling of what is bought leaves 80 % of its price.
+    course = Course(4, 1, purchase_fractions=(0.25, 0.25, 0.5), price_change_fraction_per_year=-0.1, price_cuts=((2.0, 0.44),), progress_fraction=0.8)
+    assert course.token_price_factor(np.arange(4.0)) == pytest.approx([1.0, 0.9, 0.81 * 0.56, 0.729 * 0.56])
+    flow = cash_flow(Fleet(1_000.0, revenue_usd_per_year=100.0), course)
+    assert flow.investment_usd == pytest.approx([250, 250 * 0.8, 500 * 0.64, 0, 0])
+    assert flow.revenue_usd == pytest.approx([0, 25, 50 * 0.9, 100 * 0.81 * 0.56, 100 * 0.729 * 0.56])
+
+
 def test_tax_by_hand():
     # 1,000 USD over two years at 21 %: MACRS writes off 200 and 320 of it, the rest (480) when it goes for nothing.
     flow = cash_flow(Fleet(1_000.0, 0.0, 800.0), Course(2, 1, equipment_life_years=2.0, tax_fraction=0.21))

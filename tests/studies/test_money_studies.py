@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,7 @@ def test_a_shipped_scenario_is_short(name: str):
 
 def test_lines_of_the_hour_sum_to_it_and_chips_are_a_part_of_servers():
     for one in rows("cost-of-ownership", "hour"):
-        lines = [value for name, value in one.items() if name.endswith("_usd_per_h") and name not in ("cost_usd_per_h", "published_usd_per_h")]
+        lines = [value for name, value in one.items() if name.endswith("_usd_per_h") and not name.startswith(("cost_", "published_"))]
         chip = one["chip_capital_usd_per_h"]
         assert sum(filter(None, lines)) - (chip or 0.0) == pytest.approx(one["cost_usd_per_h"])
         if chip is not None:
@@ -107,7 +108,12 @@ def test_the_margin_is_that_of_the_operating_point():
     one = row(rows("thirty-percent", "thirty"), case="trainium2", occupancy=0.6, discount_fraction=0.0)
     point = am.evaluate(
         am.replica(model="llama-3.3-70b", system="trn2-ultraserver", accelerators=2, weights="fp8", kv="fp8"),
-        **{"input_tokens": 1155, "output_tokens": 211, "ttft_s": 2.0, "tpot_s": 0.05, "occupancy": 0.6, "offer": "bedrock"},
+        input_tokens=1155,
+        output_tokens=211,
+        ttft_s=2.0,
+        tpot_s=0.05,
+        occupancy=0.6,
+        offer="bedrock",
     )
     for name in ("margin_fraction", "cost_usd_per_mtok", "replica_cost_usd_per_h", "revenue_usd_per_h", "margin_fraction_low90", "margin_fraction_high90"):
         assert one[name] == pytest.approx(getattr(point, name), rel=1e-9), name
@@ -127,7 +133,9 @@ def test_waterfalls_end_in_the_margins():
         assert steps["list price"]["step_usd_per_mtok"] == pytest.approx(BEDROCK_LLAMA_70B)
         assert steps["gross margin"]["step_of_price_fraction"] == pytest.approx(margin["margin_fraction"])
         assert steps["operating margin"]["step_of_price_fraction"] == pytest.approx(margin["operating_margin_fraction"])
-        costs = [-one["step_usd_per_mtok"] for one in found if one["case"] == case and one["step"] not in ("overheads", "discount") and one["step_usd_per_mtok"] < 0]
+        costs = [
+            -one["step_usd_per_mtok"] for one in found if one["case"] == case and one["step"] not in ("overheads", "discount") and one["step_usd_per_mtok"] < 0
+        ]
         assert sum(costs) == pytest.approx(margin["cost_usd_per_mtok"])
         assert {"server", "network", "facility", "energy", "idle hours", "drained hours", "failed hours"} <= steps.keys()
 
@@ -216,6 +224,38 @@ def test_the_purchase_at_parity_put_in_gives_the_baselines_cost(tmp_path: Path):
     assert there["subject_cost_usd_per_mtok"] == pytest.approx(there["baseline_cost_usd_per_mtok"])
 
 
+def test_the_range_of_the_purchase_goes_through_to_the_margin():
+    # Trainium2: 5,500 to 14,000 USD, no public cost; H200's server at 320,000 to 420,000 over eight.
+    for case, (low, high) in {"trainium2": (5_500, 14_000), "h200": (40_000, 52_500)}.items():
+        one = row(rows("thirty-percent", "thirty"), case=case, occupancy=0.6, discount_fraction=0.4)
+        assert one["margin_at_high_purchase_fraction"] < one["margin_fraction"] < one["margin_at_low_purchase_fraction"]
+        for end, usd in (("low", low), ("high", high)):
+            again = am.run("thirty-percent", set={"base.purchase_usd": usd, "axes.occupancy": [0.6]}, studies=["thirty"]).tables["thirty"].to_pylist()
+            there = row(again, case=case, discount_fraction=0.4)
+            assert there["margin_fraction"] == pytest.approx(one[f"margin_at_{end}_purchase_fraction"])
+            assert there["cost_usd_per_mtok"] == pytest.approx(one[f"cost_at_{end}_purchase_usd_per_mtok"])
+            assert "margin_at_low_purchase_fraction" not in there
+    for hour in rows("cost-of-ownership", "hour"):
+        assert hour["cost_at_low_purchase_usd_per_h"] <= hour["cost_usd_per_h"] <= hour["cost_at_high_purchase_usd_per_h"]
+
+
+def test_the_purchase_at_parity_given_as_the_price_gives_the_baselines_cost():
+    one = row(rows("trainium3-price", "owned"), subject="trainium3", baseline="h200")
+    again = am.run("trainium3-price", set={"cases.trainium3.purchase_usd": one["purchase_at_parity_usd"]}, studies=["owned"]).tables["owned"].to_pylist()
+    there = row(again, subject="trainium3", baseline="h200")
+    assert there["subject_cost_usd_per_mtok"] == pytest.approx(one["baseline_cost_usd_per_mtok"])
+
+
+def test_a_plan_that_outlives_its_offer_says_so():
+    # A Capacity Block is days to months and a bounded number of instances.
+    changes = {"base.books": "tenant", "base.offer": ["capacity-block", "bedrock"], "cases.trainium2.system": "trn2.48xlarge"}
+    run = am.run("fleet-capital", set=changes, studies=["cash"])
+    [_, note] = run.studies["cash"].notes
+    assert "lasts 5 years, the offer" in note
+    assert "takes 4,000 systems" in note
+    assert all(value == 0 for value in run.tables["cash"]["investment_usd"].to_pylist())
+
+
 # --- fleet-capital, keep-or-refresh ------------------------------------------------------------------------------------------------------------
 
 
@@ -241,7 +281,7 @@ def test_a_longer_life_costs_less_per_hour_and_is_worth_more():
     for case in ("trainium2", "b200"):
         lives = [one for one in rows("fleet-capital", "life") if one["case"] == case]
         assert [one["life_years"] for one in lives] == [3, 4, 5, 6]
-        for short, long in zip(lives, lives[1:], strict=False):
+        for short, long in itertools.pairwise(lives):
             assert long["levelised_cost_usd_per_accelerator_h"] < short["levelised_cost_usd_per_accelerator_h"]
             assert long["net_present_value_usd"] > short["net_present_value_usd"]
 

@@ -107,4 +107,4 @@ def _identity(replica: Replica) -> dict[str, Any]:
 def _provenance(terms: Money) -> dict[str, Any]:
     import accelmodel
 
-    return {"schema": "accelmodel.point/1", "version": accelmodel.__version__, "catalog_sha256": terms.catalog.sha256}
+    return {"schema": "accelmodel.point/1", "version": accelmodel.__version__, "attribution": terms.attribution, "catalog_sha256": terms.catalog.sha256}

@@ -70,6 +70,7 @@ MONEY = {
     "owner": Shared(str, "Whose cost of ownership."),
     "tier": Shared(str, "Tier of a token price: standard, batch, flex, priority."),
     "attribution": Shared(str, "How cost is shared out among input, cached input and output: device-time (where absent), price-weights, blended, output-only."),
+    "purchase_usd": Shared(float, "Purchase price of an accelerator with its share of the server; the owner's where absent."),
 }
 
 # What a search for the best replica leaves open, and what it finds itself.

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from accelmodel.economics import check_range
-from accelmodel.economics.curves import compounded, ramp_fraction
+from accelmodel.economics.curves import compounded, learning_curve_fraction, ramp_fraction
 from accelmodel.economics.depreciation import macrs_fractions
 from accelmodel.errors import InputError
 
@@ -105,6 +105,8 @@ class Course:
     purchase_fractions        share of the fleet that is bought for each period from `first_period` on; they sum to 1
     ramp_years                from purchase to full load
     *_change_fraction_per_year  prices of tokens, of equipment, and tokens that the same equipment makes (software), each compounding from time 0
+    price_cuts                (year, fraction): the price of tokens falls by that much at once, as EC2's did in June 2025
+    progress_fraction         price of equipment that a doubling of all bought so far leaves (learning curve)
     sold_at_book              what the horizon cuts off is worth its straight-line book value (the business goes on); otherwise its residual value
     """
 
@@ -122,17 +124,33 @@ class Course:
     decommissioning_fraction: float = 0.0
     tax_fraction: float = 0.0
     sold_at_book: bool = True
+    price_cuts: tuple[tuple[float, float], ...] = ()
+    progress_fraction: float = 1.0
 
     def __post_init__(self) -> None:
         check_range("periods", self.periods, above=self.first_period)
         check_range("equipment_life_years", self.equipment_life_years, above=0)
         check_range("facility_life_years", self.facility_life_years, above=0)
         check_range("purchase_fractions", np.array(self.purchase_fractions), at_least=0, at_most=1)
+        check_range("progress_fraction", self.progress_fraction, above=0)
+        check_range("price_cuts", np.array([fraction for _, fraction in self.price_cuts]), at_least=0, at_most=1)
         check_range("tax_fraction", self.tax_fraction, at_least=0, below=1)
         if abs(sum(self.purchase_fractions) - 1.0) > 1e-9:
             raise InputError("must sum to 1", key="purchase_fractions", value=self.purchase_fractions)
         if self.first_period + len(self.purchase_fractions) > self.periods:
             raise InputError("the purchases outlast the horizon", key="purchase_fractions", value=self.purchase_fractions)
+
+    def token_price_factor(self, years: Array) -> Array:
+        """Price of tokens over that of the first day: (1 + change)^t, less every cut so far."""
+        factor: Array = np.asarray(compounded(self.price_change_fraction_per_year, years))
+        for year, fraction in self.price_cuts:
+            factor = factor * np.where(years >= year, 1.0 - fraction, 1.0)
+        return factor
+
+    def equipment_price_factor(self, number: int) -> float:
+        """Price of the equipment of purchase `number` over that of the first, by learning alone."""
+        bought = np.cumsum(self.purchase_fractions)
+        return float(learning_curve_fraction(bought[number] / bought[bought > 0][0], self.progress_fraction))
 
 
 def _zeros() -> Array:
@@ -172,7 +190,8 @@ def cash_flow(fleet: Fleet, course: Course) -> CashFlow:
     found = CashFlow(*empty)
     for number, share in enumerate(course.purchase_fractions):
         if share:
-            found = found + _purchase(fleet, course, share, course.first_period + number)
+            cheaper = dataclasses.replace(fleet, equipment_usd=fleet.equipment_usd * course.equipment_price_factor(number))
+            found = found + _purchase(cheaper, course, share, course.first_period + number)
     return found
 
 
@@ -183,7 +202,7 @@ def _purchase(fleet: Fleet, course: Course, share: float, start: int) -> CashFlo
     working, years = (period >= start).astype(float) * share / per_year, period / per_year
     load = working * ramp_fraction((period - start + 0.5) / per_year, course.ramp_years)
     faster = compounded(course.speedup_fraction_per_year, years)
-    revenue = load * faster * compounded(course.price_change_fraction_per_year, years) * fleet.revenue_usd_per_year
+    revenue = load * faster * course.token_price_factor(years) * fleet.revenue_usd_per_year
     energy = working * fleet.unloaded_energy_usd_per_year + load * fleet.load_energy_usd_per_year
     upkeep = working * fleet.upkeep_usd_per_year
     bought, sold, written_off = _equipment(fleet.equipment_usd * share, course, start)

@@ -24,8 +24,8 @@ def ramp_fraction(years: Values, ramp_years: Values) -> Values:
     (0.25, 1.0, 1.0)
     """
     check_range("ramp_years", ramp_years, at_least=0)
-    length = np.asarray(ramp_years, float)
-    risen: Values = np.where(length > 0, np.clip(np.asarray(years, float) / np.where(length > 0, length, 1.0), 0.0, 1.0), 1.0)[()]
+    age, length = np.broadcast_arrays(np.maximum(years, 0.0), np.asarray(ramp_years, float))
+    risen: Values = np.divide(age, length, out=np.ones(age.shape), where=age < length)[()]
     return risen
 
 

@@ -68,8 +68,7 @@ def of_money(replica: Replica, terms: Money) -> Iterator[Assumption]:
     elif (missing := _no_cost(replica, terms)) is not None:
         yield Assumption(0, "cost", f"cost and margin are left out: {missing}")
     else:
-        purchase = terms.catalog.ownership(terms.owner).purchase_price(replica.accelerator.name)
-        yield Assumption(2, "purchase", f"'{replica.accelerator.name}' with its share of the server costs {_range(purchase)}", purchase.source)
+        yield _purchase(replica, terms)
         site = terms.catalog.site(terms.site)
         yield Assumption(5, "site", f"{site.title}: {_range(site.figures.tariff)}, PUE {_range(site.figures.pue)}", site.figures.tariff.source)
     if terms.token is not None:
@@ -77,6 +76,15 @@ def of_money(replica: Replica, terms: Money) -> Iterator[Assumption]:
         cached = "" if prices.cached_input_usd_per_mtok is None else f", cached {prices.cached_input_usd_per_mtok:g}"
         text = f"tokens sell at {prices.input_usd_per_mtok:g} (input{cached}) and {prices.output_usd_per_mtok:g} (output) USD/Mtok"
         yield Assumption(4, "price", f"{text} ({terms.token.id}, {terms.token.date})", terms.token.source)
+
+
+def _purchase(replica: Replica, terms: Money) -> Assumption:
+    """What an accelerator is bought for: the owner's figure with its range, or what was given."""
+    words = f"'{replica.accelerator.name}' with its share of the server costs"
+    if terms.purchase_usd is not None:
+        return Assumption(2, "purchase", f"{words} {terms.purchase_usd:,g} USD; as given")
+    purchase = terms.catalog.ownership(terms.owner).purchase_price(replica.accelerator.name)
+    return Assumption(2, "purchase", f"{words} {_range(purchase)}", purchase.source)
 
 
 def _no_cost(replica: Replica, terms: Money) -> str | None:

@@ -26,9 +26,10 @@ OverTime = CapitalStudy | CashFlowStudy | RefreshStudy
 
 def study(context: Context, asked: CapitalStudy) -> StudyResult:
     """A row per case and life."""
-    rows = []
+    rows, notes = [], []
     for case in context.scenario.chosen(asked.cases):
         one = running(context, case)
+        notes += beyond_terms(one, asked.fleet_accelerators, max(asked.life_years))
         for life in asked.life_years:
             periods = round(life * QUARTERS)
             course = dataclasses.replace(course_of(context, asked, one, periods), equipment_life_years=life)
@@ -37,12 +38,18 @@ def study(context: Context, asked: CapitalStudy) -> StudyResult:
             label = {"case": name_of(one), "fleet_accelerators": asked.fleet_accelerators, "life_years": life}
             rows.append({**label, **plain(found), "investment_usd": float(flow.investment_usd.sum())})
     names = list(rows[0])
-    return StudyResult("capital", table({name: [row[name] for row in rows] for name in names}), {"lives": rows}, [], names)
+    return StudyResult("capital", table({name: [row[name] for row in rows] for name in names}), {"lives": rows}, notes, names)
 
 
 def plain(found: Worth) -> dict[str, float | None]:
     """The figures of a worth; None where there is no answer."""
     return {name: None if math.isnan(value) else value for name, value in vars(found).items()}
+
+
+def beyond_terms(one: Served, accelerators: int, years: float) -> list[str]:
+    """A note where a plan asks more than the offer that it rents by gives."""
+    words = one.cell.money.outlived(-(-accelerators // one.cell.replica.system.accelerators), years)
+    return [] if words is None else [f"{name_of(one)}: {words}"]
 
 
 def name_of(one: Served) -> str:
@@ -74,6 +81,8 @@ def course_of(context: Context, asked: OverTime, one: Served, periods: int) -> C
         ramp_years=asked.ramp_years,
         price_change_fraction_per_year=asked.price_change_fraction_per_year,
         equipment_price_change_fraction_per_year=asked.equipment_price_change_fraction_per_year,
+        price_cuts=tuple((cut.year, cut.fraction) for cut in asked.price_cuts),
+        progress_fraction=asked.progress_fraction,
         speedup_fraction_per_year=asked.speedup_fraction_per_year,
         equipment_life_years=float(terms.server_life_years),
         facility_life_years=float(terms.facility_life_years),

@@ -10,7 +10,7 @@ import numpy as np
 from accelmodel.economics.cash_flow import CashFlow, Fleet, cash_flow, per_period_fraction, worth
 from accelmodel.errors import InputError
 from accelmodel.results.table import table
-from accelmodel.studies.capital import QUARTERS, cost_of_capital, course_of, fleet_of, name_of, plain, running
+from accelmodel.studies.capital import QUARTERS, beyond_terms, cost_of_capital, course_of, fleet_of, name_of, plain, running
 from accelmodel.studies.margin import Served
 from accelmodel.studies.money import ownership_terms
 from accelmodel.studies.run import Context, StudyResult
@@ -36,6 +36,7 @@ def study(context: Context, asked: CashFlowStudy) -> StudyResult:
         figures = plain(worth(flow, rate, QUARTERS))
         summary[name_of(one)] = figures
         notes.append(f"{name_of(one)}: {_in_words(figures, rate)}")
+        notes += beyond_terms(one, asked.fleet_accelerators, (len(flow.mtok) - 1) / QUARTERS)
     shown = [name for name in _SHOWN if name != "tax_usd" or asked.tax_fraction]
     return StudyResult("cash-flow", table(columns), {"worth": summary}, notes, shown)
 

@@ -47,7 +47,10 @@ def study(context: Context, asked: Fleet) -> StudyResult:
         if not point.fits:
             notes.append(misfit(cell, 1, 1, point.kv_capacity_tokens > 0))
             continue
-        rows += [_row(context, cell, point, count, reference) for count in asked.fleet_accelerators]
+        found = [_row(context, cell, point, count, reference) for count in asked.fleet_accelerators]
+        beyond = [cell.money.outlived(row["systems"], 1.0) for row in found]
+        notes += [f"{row['case']}: {words}" for row, words in zip(found, beyond, strict=True) if words is not None]
+        rows += found
     names = dict.fromkeys(name for row in rows for name in row)
     columns = {name: [row.get(name) for row in rows] for name in names}
     summary: dict[str, Any] = {"fleets": rows}

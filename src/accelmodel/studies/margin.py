@@ -35,6 +35,7 @@ from accelmodel.units import SECONDS_PER_HOUR, TOKENS_PER_MTOK
 
 _SHOWN = [
     *("case", "share_fraction", "occupancy", "discount_fraction", "price_usd_per_mtok", "price_usd_per_accelerator_h", "cost_usd_per_mtok", "margin_fraction"),
+    *("margin_at_high_purchase_fraction", "margin_at_low_purchase_fraction"),
     *("operating_margin_fraction", "markup_on_cost_fraction", "break_even_occupancy_fraction", "target_occupancy_fraction", "target_price_usd_per_mtok"),
     *("operating_target_price_usd_per_mtok", "target_price_usd_per_accelerator_h", "saving_fraction", "break_even_mtok_per_day", "capacity_mtok_per_day"),
     *("site_energy_kwh_per_mtok", "carbon_kg_per_mtok", "water_l_per_mtok"),
@@ -141,6 +142,7 @@ def _row(context: Context, asked: MarginStudy, one: Served, occupancy: float, di
         "cost_usd_per_mtok": cost / mtok_per_h,
         "capacity_mtok_per_day": one.mtok_per_h * _HOURS_PER_DAY,
         **_footprint(context, one, occupancy),
+        **_purchase_range(one, occupancy),
     }
     if one.full_revenue_usd_per_h is None:
         return row
@@ -170,11 +172,25 @@ def _margins(context: Context, asked: MarginStudy, one: Served, row: dict[str, A
         "operating_target_price_usd_per_mtok": float(price_for_margin_usd(row["cost_usd_per_mtok"], target, share)),
         "break_even_price_usd_per_mtok": row["cost_usd_per_mtok"],
     }
+    if "cost_at_high_purchase_usd_per_mtok" in row:
+        for end in ("low", "high"):
+            found[f"margin_at_{end}_purchase_fraction"] = float(
+                margin_fraction(revenue, row[f"cost_at_{end}_purchase_usd_per_mtok"] * one.mtok_per_h * row["occupancy"])
+            )
     spread = one.cell.replica.spread
     if spread is not None and not one.sells_hours:  # hours are sold whatever the engine does with them
         factor, left = spread.throughput.si, 1.0 - found["margin_fraction"]
         found |= {"margin_fraction" + LOW: 1.0 - left * factor, "margin_fraction" + HIGH: 1.0 - left / factor}
     return found
+
+
+def _purchase_range(one: Served, occupancy: float) -> dict[str, float]:
+    """Cost of a million tokens at either end of the purchase price's range; nothing where hardware is rented or its price given."""
+    ends = one.cell.money.purchase_ends(one.cell.replica.accelerator)
+    if ends is None:
+        return {}
+    low, high = (cost_usd_per_h(dataclasses.replace(one.cell, money=terms), one.point, occupancy) / (one.mtok_per_h * occupancy) for terms in ends)
+    return {"cost_at_low_purchase_usd_per_mtok": low, "cost_at_high_purchase_usd_per_mtok": high}
 
 
 def _prices(asked: MarginStudy, one: Served, row: dict[str, Any], full_usd_per_h: float) -> dict[str, Any]:

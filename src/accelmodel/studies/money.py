@@ -18,6 +18,7 @@ from accelmodel.catalog.offers import HourOffer, Offers, TokenOffer
 from accelmodel.catalog.ownership import OwnershipFigures
 from accelmodel.catalog.sites import Site
 from accelmodel.core.replica import Replica
+from accelmodel.economics import check_range
 from accelmodel.economics.attribution import Convention
 from accelmodel.economics.margin import token_revenue_usd_per_h
 from accelmodel.economics.offers import replica_cost_usd_per_h
@@ -34,6 +35,7 @@ HOME_SITE = "new-carlisle"
 OWNER = "default"
 DEVICE_TIME: Convention = "device-time"
 _J_PER_KWH = 3.6e6
+_DAYS_PER_YEAR = 365
 
 
 @functools.cache
@@ -49,7 +51,8 @@ class Money:
     On the cloud's books hardware costs what owning it costs, and hours or tokens are sold; on a tenant's, hours are rented and tokens are sold.
     On one's own (`self`) hardware is owned, or rented where an offer by the hour is given, nothing is sold, and an offer by the token is what the same tokens
     would cost bought. `occupancy` is the share of the hours in which the replica carries its load; the other hours cost the same, less energy, and earn
-    nothing. `attribution` names the convention by which an hour's cost is shared out among input, cached input and output.
+    nothing. `attribution` names the convention by which an hour's cost is shared out among input, cached input and output; `purchase_usd` takes the place of
+    the owner's purchase price of an accelerator with its share of the server.
     """
 
     catalog: Library
@@ -61,6 +64,7 @@ class Money:
     site: str
     owner: str
     attribution: Convention = DEVICE_TIME
+    purchase_usd: float | None = None
 
     @property
     def rents(self) -> bool:
@@ -78,7 +82,7 @@ class Money:
         it_power_w = accelerator.need("it_power").si
         beside_w = it_power_w - accelerator.need("tdp").si
         terms = ownership_terms(owner.figures)
-        capital = capital_per_accelerator(terms, owner.purchase_price(accelerator.name).si, it_power_w)
+        capital = capital_per_accelerator(terms, self.purchase_price_usd(accelerator), it_power_w)
         cost = cost_of_ownership(
             terms,
             capital,
@@ -89,6 +93,27 @@ class Money:
             demand_usd_per_kw_h=demand_usd_per_kw_h(site),
         )
         return capital, cost
+
+    def purchase_price_usd(self, accelerator: Accelerator) -> float:
+        """Purchase of one accelerator with its share of the server: as given, else the owner's; InputError where none is known."""
+        return self.catalog.ownership(self.owner).purchase_price(accelerator.name).si if self.purchase_usd is None else self.purchase_usd
+
+    def purchase_ends(self, accelerator: Accelerator) -> tuple[Money, Money] | None:
+        """The same terms at the low and the high end of the owner's purchase price; None where a price is given, or hardware is rented."""
+        if self.rents or self.purchase_usd is not None:
+            return None
+        price = self.catalog.ownership(self.owner).purchase_price(accelerator.name)
+        low, high = (dataclasses.replace(self, purchase_usd=end) for end in (price.si_low, price.si_high))
+        return low, high
+
+    def outlived(self, systems: int, years: float) -> str | None:
+        """What a plan asks beyond the terms of the offer that it rents by, in words; None where the terms cover it or say nothing."""
+        if not self.rents or self.hour is None:
+            return None
+        days, count = self.hour.longest_term_days, self.hour.largest_count
+        beyond = [f"lasts {years:g} years, the offer {days} days at most"] if days is not None and years * _DAYS_PER_YEAR > days else []
+        beyond += [f"takes {systems:,} systems, the offer {count:,} at a time"] if count is not None and systems > count else []
+        return f"the plan {' and '.join(beyond)} ({self.hour.id})" if beyond else None
 
     def time_use(self) -> TimeUse:
         """Shares of the owner's powered hours: loaded, kept warm, idle, drained, failed; a tenant pays for no hour that is not delivered."""
@@ -208,6 +233,7 @@ def money(
     owner: str = OWNER,
     tier: str = "standard",
     attribution: str = DEVICE_TIME,
+    purchase_usd: float | None = None,
     catalog: Library | None = None,
 ) -> Money:
     """Resolve offers by name for a replica. An offer by the hour makes the books a tenant's unless `books` says otherwise."""
@@ -231,11 +257,16 @@ def money(
         raise InputError("attribution by price weights needs the token prices: give an offer by the token", key="attribution", value=attribution)
     if books == "tenant" and hour is None:
         raise InputError("a tenant rents by the hour: give an offer by the hour, such as on-demand", key="offer", value=offer)
+    if purchase_usd is not None:
+        check_range("purchase_usd", purchase_usd, above=0)
     if occupancy is None:
         occupancy = lib.ownership(owner).figures.occupancy.si
     if not 0.0 < occupancy <= 1.0:
         raise InputError("must be above 0 and at most 1", key="occupancy", value=occupancy)
-    return Money(lib, books, hour, token, tier, occupancy, lib.site(site).name, owner, attribution)  # type: ignore[arg-type]
+    terms = Money(lib, books, hour, token, tier, occupancy, lib.site(site).name, owner, attribution, purchase_usd)  # type: ignore[arg-type]
+    if purchase_usd is not None and terms.rents:
+        raise InputError("is of no account where hardware is rented: leave it out, or the offer by the hour", key="purchase_usd", value=purchase_usd)
+    return terms
 
 
 def _refuse_second(kind: str, first: HourOffer | TokenOffer | None, second: HourOffer | TokenOffer) -> None:

@@ -137,6 +137,7 @@ def optimize(
     owner: str = OWNER,
     tier: str = "standard",
     attribution: str = DEVICE_TIME,
+    purchase_usd: float | None = None,
     catalog: Library | None = None,
     **options: Any,
 ) -> pa.Table:
@@ -169,7 +170,18 @@ def optimize(
             if not ways:
                 continue
             load = load_of(ways[0], input_tokens=input_tokens, output_tokens=output_tokens, concurrency=1.0, prefix_hit_fraction=prefix_hit_fraction)
-            terms = money(ways[0], offer=offer, books=books, occupancy=occupancy, site=site, owner=owner, tier=tier, attribution=attribution, catalog=lib)
+            terms = money(
+                ways[0],
+                offer=offer,
+                books=books,
+                occupancy=occupancy,
+                site=site,
+                owner=owner,
+                tier=tier,
+                attribution=attribution,
+                purchase_usd=purchase_usd,
+                catalog=lib,
+            )
             if by == "margin_fraction" and not terms.sells(ways[0]):
                 raise InputError(f"ranking by '{by}' needs an offer by the token", key="offer", value=by)
             found.append(_candidates(ways, terms, load, ttft_s, tpot_s, by))

@@ -12,7 +12,16 @@ from accelmodel.studies.scenario import OwnershipStudy
 
 _SHOWN = [
     *("accelerator", "view", "purchase_usd", "server_capital_usd_per_h", "network_capital_usd_per_h", "facility_capital_usd_per_h", "energy_usd_per_h"),
-    *("operations_usd_per_h", "maintenance_usd_per_h", "spares_usd_per_h", "cost_usd_per_h", "published_usd_per_h", "difference_fraction"),
+    *(
+        "operations_usd_per_h",
+        "maintenance_usd_per_h",
+        "spares_usd_per_h",
+        "cost_usd_per_h",
+        "cost_at_low_purchase_usd_per_h",
+        "cost_at_high_purchase_usd_per_h",
+        "published_usd_per_h",
+        "difference_fraction",
+    ),
     "purchase_at_published_usd",
 ]
 
@@ -37,6 +46,10 @@ def _row(context: Context, asked: OwnershipStudy, name: str, view: str, terms: O
     chip = owner.chip.get(accelerator.name)
     row: dict[str, Any] = {"accelerator": accelerator.name, "view": view, "purchase_usd": purchase_usd, "chip_usd": None if chip is None else chip.si}
     row |= {line: float(value) for line, value in cost.lines.items()} | {"cost_usd_per_h": float(cost.total_usd_per_h)}
+    price = owner.purchase_price(accelerator.name)
+    row["cost_at_low_purchase_usd_per_h"], row["cost_at_high_purchase_usd_per_h"] = (
+        float(_cost(context, asked, terms, usd, it_power_w).total_usd_per_h) for usd in (price.si_low, price.si_high)
+    )
     row["chip_capital_usd_per_h"] = None if chip is None else row["server_capital_usd_per_h"] * chip.si / purchase_usd
     published = _published(context, asked, accelerator.name)
     if published is not None:

@@ -53,8 +53,7 @@ def _row(context: Context, one: Served, other: Served) -> dict[str, Any]:
 def purchase_at_usd(context: Context, one: Served, cost_usd_per_h: float) -> dict[str, float]:
     """Purchase price of an owned accelerator, and the one at which its available hour costs a given amount; the cost is linear in the purchase."""
     terms, of = one.cell.money, one.cell.replica
-    owner = context.catalog.ownership(terms.owner)
-    purchase = owner.purchase_price(of.accelerator.name).si
+    purchase, owner = terms.purchase_price_usd(of.accelerator), context.catalog.ownership(terms.owner)
     capital, cost = terms.ownership(of.accelerator, terms.mean_power_w(of, one.point.power_w / of.accelerators))
     of_purchase = float(cost.total_usd_per_h - cost.facility_capital_usd_per_h - cost.energy_usd_per_h - cost.demand_usd_per_h - cost.software_usd_per_h)
     at = cost_usd_per_h * owner.figures.availability.si

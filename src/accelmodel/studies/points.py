@@ -150,6 +150,7 @@ def evaluate(
     owner: str = OWNER,
     tier: str = "standard",
     attribution: str = DEVICE_TIME,
+    purchase_usd: float | None = None,
     catalog: Library | None = None,
 ) -> Any:
     """Operating points of a replica: scalars give one `Point`, arrays broadcast to a `pyarrow.Table`.
@@ -157,8 +158,8 @@ def evaluate(
     The load is `concurrency` (clients of a closed loop), or `requests_per_s`, or, where neither is given, the largest concurrency within the latency
     targets `ttft_s` and `tpot_s` (means, in seconds). `columns` picks and orders; default: all. Costs follow `offer`, `books`, `occupancy`, `site`
     and `owner`; without an offer by the hour they are the cost of ownership. `attribution` shares them out among input, cached input and output:
-    "device-time", "price-weights", "blended" or "output-only". `prefix_cache` names a workload with a measured curve of prefix hits:
-    the hit fraction is then what the spare KV pool serves at this load, in place of `prefix_hit_fraction`. Raises InputError for a load that is not
+    "device-time", "price-weights", "blended" or "output-only"; `purchase_usd` replaces the owner's price of an accelerator with its share of the server.
+    `prefix_cache` names a workload with a measured curve of prefix hits: the hit fraction is then what the spare KV pool serves at this load, in place of `prefix_hit_fraction`. Raises InputError for a load that is not
     positive and finite, and for unknown names.
     """
     if not isinstance(replica, Replica):
@@ -175,12 +176,13 @@ def evaluate(
         tpot_s=tpot_s,
         prefix_cache=(catalog or library()).workload(prefix_cache) if isinstance(prefix_cache, str) else prefix_cache,
     )
-    terms = _money_of(replica, offer if offer is None or isinstance(offer, str) else tuple(offer), books, occupancy, site, owner, tier, attribution, catalog)
+    offers = offer if offer is None or isinstance(offer, str) else tuple(offer)
+    terms = _money_of(replica, offers, books, occupancy, site, owner, tier, attribution, purchase_usd, catalog)
     if load.scalar:
         return point_of(replica, load, terms, wanted)
     from accelmodel.results.table import table
 
-    return table(columns_of(replica, load, terms, wanted), price_dates=terms.price_dates(replica.accelerator))
+    return table(columns_of(replica, load, terms, wanted), {"attribution": terms.attribution}, terms.price_dates(replica.accelerator))
 
 
 @functools.lru_cache(maxsize=512)
@@ -193,9 +195,21 @@ def _money_of(
     owner: str,
     tier: str,
     attribution: str,
+    purchase_usd: float | None,
     catalog: Library | None,
 ) -> Money:
-    return money(replica, offer=offer, books=books, occupancy=occupancy, site=site, owner=owner, tier=tier, attribution=attribution, catalog=catalog)
+    return money(
+        replica,
+        offer=offer,
+        books=books,
+        occupancy=occupancy,
+        site=site,
+        owner=owner,
+        tier=tier,
+        attribution=attribution,
+        purchase_usd=purchase_usd,
+        catalog=catalog,
+    )
 
 
 @dataclass(frozen=True)

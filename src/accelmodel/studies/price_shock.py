@@ -40,19 +40,19 @@ def study(context: Context, asked: PriceShock) -> StudyResult:
                 "margin_fraction": float(margin_under_price_shock_fraction(mix, price, shock)),
             }
         )
-    found = _parity(context, vendor, SupplyMix(0.0, in_house_cost, vendor_cost, vendor_share))
+    found = _parity(vendor, SupplyMix(0.0, in_house_cost, vendor_cost, vendor_share))
     columns = {name: [row[name] for row in rows] for name in rows[0]} | {name: [value] * len(rows) for name, value in found.items()}
     note = f"'{asked.vendor}' costs per token what '{asked.in_house}' costs when the vendor's price moves by {found['parity_vendor_price_shock_fraction']:+.1%}"
     return StudyResult("price-shock", table(columns), {**_summary(rows, vendor_share), "parity": found}, [note], _SHOWN)
 
 
-def _parity(context: Context, vendor: Cell, mix: SupplyMix) -> dict[str, float]:
+def _parity(vendor: Cell, mix: SupplyMix) -> dict[str, float]:
     """The move of the vendor's price, and the price then, at which both supplies cost the same per token."""
     shock = float(parity_price_shock_fraction(mix))
     if vendor.money.rents and vendor.money.hour is not None:
         price = vendor.money.hour.price_usd_per_accelerator_h(vendor.replica.system.accelerators)
         return {"parity_vendor_price_shock_fraction": shock, "parity_vendor_price_usd_per_accelerator_h": price * (1.0 + shock)}
-    purchase = context.catalog.ownership(vendor.money.owner).purchase_price(vendor.replica.accelerator.name).si
+    purchase = vendor.money.purchase_price_usd(vendor.replica.accelerator)
     return {"parity_vendor_price_shock_fraction": shock, "parity_vendor_price_usd": purchase * (1.0 + shock)}
 
 

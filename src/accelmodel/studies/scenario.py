@@ -60,6 +60,7 @@ class Situation(Strict):
     site: str | None = None
     owner: str | None = None
     attribution: Convention | None = None
+    purchase_usd: _Positive | None = None
 
 
 _COUNTS = tuple(name for name, field in Situation.model_fields.items() if "int" in str(field.annotation))
@@ -70,7 +71,7 @@ REPLICA_KEYS = (
 )
 LOAD_KEYS = ("input_tokens", "output_tokens", "prefix_hit_fraction", "concurrency", "requests_per_s")
 WORKLOAD_KEYS = ("input_tokens", "output_tokens", "prefix_hit_fraction")
-MONEY_KEYS = ("offer", "tier", "books", "occupancy", "site", "owner", "attribution")
+MONEY_KEYS = ("offer", "tier", "books", "occupancy", "site", "owner", "attribution", "purchase_usd")
 TARGET_KEYS = ("ttft_s", "tpot_s")
 
 
@@ -205,11 +206,19 @@ class Waterfall(Strict):
 _Change = Annotated[float, Field(gt=-1)]
 
 
+class PriceCut(Strict):
+    """A fall of the price of tokens at once, at some year."""
+
+    year: Annotated[float, Field(ge=0)]
+    fraction: _Share
+
+
 class _OverTime(Strict):
     """How a fleet goes through time; changes are per year and compound from the first day.
 
     `purchase_fractions` are bought quarter by quarter; tokens sell at a price that changes by `price_change_fraction_per_year`, and the same hardware serves
-    `speedup_fraction_per_year` more of them as its software learns. Cost of capital and lives are the owner's where not given; tax is left out where absent.
+    `speedup_fraction_per_year` more of them as its software learns. Each doubling of what has been bought leaves `progress_fraction` of its price. Cost of
+    capital and lives are the owner's where not given; tax is left out where absent.
     """
 
     fleet_accelerators: _Count
@@ -217,7 +226,9 @@ class _OverTime(Strict):
     ramp_years: Annotated[float, Field(ge=0)] = 0.0
     price_change_fraction_per_year: _Change = 0.0
     speedup_fraction_per_year: _Change = 0.0
+    price_cuts: tuple[PriceCut, ...] = ()
     equipment_price_change_fraction_per_year: _Change = 0.0
+    progress_fraction: Annotated[float, Field(gt=0, le=1)] = 1.0
     cost_of_capital_fraction: Annotated[float, Field(ge=0, lt=1)] | None = None
     tax_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.0
 
