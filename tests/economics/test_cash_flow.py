@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from accelmodel.economics.annuities import capital_recovery_factor, tax_factor
 from accelmodel.economics.cash_flow import (
     Course,
     Fleet,
@@ -24,8 +25,8 @@ from accelmodel.economics.cash_flow import (
     worth,
 )
 from accelmodel.economics.curves import compounded, learning_curve_fraction, ramp_fraction
-from accelmodel.economics.depreciation import fixed_charge_rate, macrs_fractions, present_value_fraction, straight_line_fractions
-from accelmodel.economics.ownership import OwnershipTerms, capital_per_accelerator, capital_recovery_factor, cost_of_ownership
+from accelmodel.economics.depreciation import macrs_fractions, present_value_fraction
+from accelmodel.economics.ownership import OwnershipTerms, capital_per_accelerator, cost_of_ownership
 from accelmodel.errors import InputError
 
 # --- published ---------------------------------------------------------------------------------------------------------------------------------
@@ -93,8 +94,7 @@ def test_an_80_percent_learning_curve():
 # --- by hand -----------------------------------------------------------------------------------------------------------------------------------
 
 
-def test_straight_line_ramp_and_compounding_by_hand():
-    assert straight_line_fractions(5).tolist() == [0.2] * 5
+def test_ramp_and_compounding_by_hand():
     assert ramp_fraction(np.array([0.0, 0.25, 1.0, 9.0]), 0.5).tolist() == [0.0, 0.5, 1.0, 1.0]
     assert ramp_fraction(0.0, 0.0) == 1.0
     assert compounded(-0.3, 2.0) == pytest.approx(0.49)
@@ -231,11 +231,20 @@ def test_the_fixed_charge_rate_pays_capital_and_tax(tax, rate, life, recovery):
     shares = macrs_fractions(recovery)
     assert shares.sum() == pytest.approx(1.0)
     assert shares.min() > 0
-    charge = fixed_charge_rate(rate, life, tax, present_value_fraction(shares, rate))
-    assert fixed_charge_rate(rate, life, 0.0, 0.5) == pytest.approx(capital_recovery_factor(rate, life))
-    # A year's revenue of the charge, taxed, with the shield of depreciation, is worth the capital.
-    annuity = 1.0 / capital_recovery_factor(rate, life)
-    assert charge * (1 - tax) * annuity + tax * present_value_fraction(shares, rate) == pytest.approx(1.0)
+    worth_of_shares = present_value_fraction(shares, rate)
+    assert tax_factor(0.0, worth_of_shares) == 1.0
+    # A year's revenue of CRF x factor, taxed, with the shield of depreciation, is worth the capital.
+    charge = capital_recovery_factor(rate, life) * tax_factor(tax, worth_of_shares)
+    assert charge * (1 - tax) / capital_recovery_factor(rate, life) + tax * worth_of_shares == pytest.approx(1.0)
+
+
+@given(tax=st.floats(0, 0.5), rate=rates, life=st.integers(6, 12), residual=st.floats(0, 0.4), removal=st.floats(0, 0.1))
+def test_sold_at_the_taxed_cost_of_ownership_an_hour_leaves_a_present_value_of_nothing(tax, rate, life, residual, removal):
+    terms = OwnershipTerms(rate, life, life, 20.0, 0.0, 0.0, 0.0, 0.02, 0.0, residual, decommissioning_fraction=removal, tax_fraction=tax)
+    hour = cost_of_ownership(terms, capital_per_accelerator(terms, 1_000.0, 0.0), power_w=0.0, pue=1.0, tariff_usd_per_kwh=0.0)
+    fleet = Fleet(1_000.0, revenue_usd_per_year=8_760 * float(hour.total_usd_per_h), upkeep_usd_per_year=20.0)
+    course = Course(life, 1, equipment_life_years=life, residual_fraction=residual, decommissioning_fraction=removal, tax_fraction=tax)
+    assert worth(cash_flow(fleet, course), rate, 1).net_present_value_usd == pytest.approx(0.0, abs=1e-6)
 
 
 @given(

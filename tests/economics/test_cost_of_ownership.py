@@ -9,16 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from accelmodel.economics.ownership import (
-    OwnershipCost,
-    OwnershipTerms,
-    annuity_usd_per_year,
-    capital_per_accelerator,
-    capital_recovery_factor,
-    cost_of_ownership,
-    mean_tariff_usd_per_kwh,
-    sinking_fund_usd_per_year,
-)
+from accelmodel.economics.annuities import annuity_usd_per_year, capital_recovery_factor, sinking_fund_usd_per_year
+from accelmodel.economics.ownership import OwnershipCost, OwnershipTerms, capital_per_accelerator, cost_of_ownership, mean_tariff_usd_per_kwh
 from accelmodel.errors import InputError
 
 # Round numbers, so that every line below can be worked by hand: straight line (no interest), 8760 h a year.
@@ -179,6 +171,7 @@ terms_strategy = st.builds(
     integration_fraction=fractions,
     decommissioning_fraction=fractions,
     software_usd_per_year=st.floats(0, 1e4),
+    tax_fraction=st.floats(0, 0.5),
 )
 
 

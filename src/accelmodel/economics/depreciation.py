@@ -1,22 +1,18 @@
-"""Depreciation by year, for accounts and for tax, and what tax does to the payments that recover a capital."""
+"""Depreciation for tax, by year."""
 
 from __future__ import annotations
+
+import functools
 
 import numpy as np
 import numpy.typing as npt
 
 from accelmodel.economics import Values, check_range
-from accelmodel.economics.ownership import capital_recovery_factor
 
 Array = npt.NDArray[np.float64]
 
 
-def straight_line_fractions(life_years: int) -> Array:
-    """Equal shares of the cost less residual value, one a year: 1/n."""
-    check_range("life_years", life_years, at_least=1)
-    return np.full(life_years, 1.0 / life_years)
-
-
+@functools.cache
 def macrs_fractions(recovery_years: int) -> Array:
     """Shares of the cost by tax year, half-year convention: the table A-1 of IRS Publication 946, before its rounding.
 
@@ -34,17 +30,6 @@ def macrs_fractions(recovery_years: int) -> Array:
     return np.array(shares)
 
 
-def present_value_fraction(shares: Array, discount_fraction: float) -> float:
+def present_value_fraction(shares: Array, discount_fraction: Values) -> Values:
     """Present value of shares that fall at the end of each year, the first one year ahead: sum of d_t / (1 + r)^t."""
-    return float(np.sum(shares / (1.0 + discount_fraction) ** np.arange(1, len(shares) + 1)))
-
-
-def fixed_charge_rate(cost_of_capital_fraction: Values, life_years: Values, tax_fraction: Values, depreciation_present_value_fraction: Values) -> Values:
-    """Share of a capital that each year's revenue must return when income is taxed: CRF (1 - T PVD) / (1 - T).
-
-    PVD is the present value of tax depreciation (Short, Packey, Holt: Manual for the Economic Evaluation of Energy Efficiency, NREL/TP-462-5173, 1995;
-    also NREL's Annual Technology Baseline). Without tax it is the capital recovery factor.
-    """
-    check_range("tax_fraction", tax_fraction, at_least=0, below=1)
-    recovery = capital_recovery_factor(cost_of_capital_fraction, life_years)
-    return recovery * (1.0 - tax_fraction * np.asarray(depreciation_present_value_fraction)[()]) / (1.0 - tax_fraction)
+    return sum((share / (1.0 + np.asarray(discount_fraction)[()]) ** year for year, share in enumerate(shares, 1)), start=0.0)

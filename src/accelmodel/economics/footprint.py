@@ -26,8 +26,3 @@ def carbon_kg_per_mtok(site_energy_kwh_per_mtok: Values, carbon_intensity_kg_per
 def water_l_per_mtok(it_energy_kwh_per_mtok: Values, water_usage_l_per_kwh: Values) -> Values:
     """Water used on site: IT energy x water usage effectiveness (The Green Grid: litres per kWh of IT)."""
     return it_energy_kwh_per_mtok * water_usage_l_per_kwh
-
-
-def tokens_per_mwh(it_energy_kwh_per_mtok: Values) -> Values:
-    """Tokens that a megawatt-hour of IT serves: 10^6 x 10^3 / (kWh per million)."""
-    return ratio(TOKENS_PER_MTOK * 1e3, it_energy_kwh_per_mtok)

@@ -166,6 +166,6 @@ def parity_price_shock_fraction(mix: SupplyMix) -> Values:
     return ratio(np.asarray(mix.in_house_cost_usd_per_mtok) / mix.vendor_cost_usd_per_mtok - 1.0, mix.vendor_price_fraction)
 
 
-def parity_price_usd_per_h(cost_usd_per_mtok: Values, mtok_per_h: Values, other_cost_usd_per_h: Values = 0.0) -> Values:
-    """Hourly price at which an accelerator's tokens cost a given amount: cost x million tokens an hour, less what its hour costs beside the price."""
-    return np.multiply(cost_usd_per_mtok, mtok_per_h) - other_cost_usd_per_h
+def parity_price_usd_per_h(cost_usd_per_mtok: Values, mtok_per_h: Values) -> Values:
+    """Hourly price at which an accelerator's tokens cost a given amount: cost x million tokens an hour."""
+    return cost_usd_per_mtok * mtok_per_h

@@ -9,6 +9,8 @@ from typing import Literal
 import numpy as np
 
 from accelmodel.economics import Values, check_range
+from accelmodel.economics.annuities import annuity_usd_per_year, capital_recovery_factor, sinking_fund_usd_per_year, tax_factor
+from accelmodel.economics.depreciation import macrs_fractions, present_value_fraction
 from accelmodel.units import HOURS_PER_YEAR
 
 Basis = Literal["powered", "available", "sold"]
@@ -26,7 +28,8 @@ class OwnershipTerms:
 
     What follows is 0 where an owner does not say: `integration_fraction` is racks, installation and testing, as a share of
     the server, and lives as long; `decommissioning_fraction` is what taking a server out costs, as a share of it;
-    `software_usd_per_year` is of one accelerator. InputError where a term is out of its bounds.
+    `software_usd_per_year` is of one accelerator; `tax_fraction` is of profit, and makes capital return what is left
+    after it. InputError where a term is out of its bounds.
     """
 
     cost_of_capital_fraction: Values
@@ -42,6 +45,7 @@ class OwnershipTerms:
     integration_fraction: Values = 0.0
     decommissioning_fraction: Values = 0.0
     software_usd_per_year: Values = 0.0
+    tax_fraction: Values = 0.0
 
     def __post_init__(self) -> None:
         for key, value in vars(self).items():
@@ -130,38 +134,6 @@ class OwnershipCost:
         return OwnershipCost(**{name: value / share for name, value in self.lines.items()}, basis=basis)
 
 
-def capital_recovery_factor(cost_of_capital_fraction: Values, life_years: Values) -> Values:
-    """Share of a capital that n equal payments, one at each year's end, must return to repay it with interest.
-
-    CRF(r, n) = r (1+r)^n / ((1+r)^n - 1), and 1/n at r = 0 (straight line): the (A/P, i, n) of engineering economy.
-
-    >>> round(float(capital_recovery_factor(0.10, 5)), 5)
-    0.2638
-    """
-    rate, years = np.asarray(cost_of_capital_fraction, float), np.asarray(life_years, float)
-    some = np.where(rate == 0, 1.0, rate)
-    factor: Values = np.where(rate == 0, 1 / years, some / -np.expm1(-years * np.log1p(some)))[()]
-    return factor
-
-
-def annuity_usd_per_year(capital_usd: Values, cost_of_capital_fraction: Values, life_years: Values, residual_fraction: Values = 0.0) -> Values:
-    """Equal yearly payment that recovers a capital less its residual value at the end of life.
-
-    P [(1 - s) CRF(r, n) + s r], the residual s P being credited by its sinking-fund annuity s P (CRF - r).
-    """
-    recovery = capital_recovery_factor(cost_of_capital_fraction, life_years)
-    return capital_usd * ((1 - residual_fraction) * recovery + residual_fraction * cost_of_capital_fraction)
-
-
-def sinking_fund_usd_per_year(due_usd: Values, cost_of_capital_fraction: Values, life_years: Values) -> Values:
-    """Equal yearly payment that saves up a sum due at the end of life: F (CRF(r, n) - r), the (A/F, i, n) of engineering economy.
-
-    >>> round(float(sinking_fund_usd_per_year(1.0, 0.10, 5)), 5)
-    0.1638
-    """
-    return due_usd * (capital_recovery_factor(cost_of_capital_fraction, life_years) - cost_of_capital_fraction)
-
-
 def mean_tariff_usd_per_kwh(tariffs_usd_per_kwh: Values, hours_fraction: Values, load: Values = 1.0) -> Values:
     """Tariff over classes of hours (last axis): sum of tariff x hours x load / sum of hours x load; an even load where none is given."""
     weight = np.asarray(hours_fraction) * load
@@ -201,20 +173,23 @@ def cost_of_ownership(
     + P_racks CRF(r, n_server) + (operations + maintenance) (P_server + P_network) + software + removal (A/F, r, n_server)] / 8760
     + PUE (kW x USD/kWh + peak kW x demand charge), A being the annuity less residual value.
     `power_w` is the average IT power at the actual load, not the power that the facility is built for; it is drawn in every powered hour.
-    `demand_usd_per_kw_h` is what a utility charges for the highest draw at the meter, per hour; `peak_power_w` is that draw of the IT.
+    `demand_usd_per_kw_h` is what a utility charges for the highest draw at the meter, per hour; `peak_power_w` is that draw of the IT. Where profit is taxed,
+    every CRF is multiplied by its `tax_factor`, equipment being written off by MACRS over 5 years, the facility on a straight line over its life.
     """
     rate, it_usd = terms.cost_of_capital_fraction, capital.server_usd + capital.network_usd
-    server = annuity_usd_per_year(1.0, rate, terms.server_life_years, terms.residual_fraction) / HOURS_PER_YEAR
+    taxed = tax_factor(terms.tax_fraction, present_value_fraction(macrs_fractions(5), rate))
+    taxed_facility = tax_factor(terms.tax_fraction, 1.0 / (terms.facility_life_years * capital_recovery_factor(rate, terms.facility_life_years)))
+    server = annuity_usd_per_year(1.0, rate, terms.server_life_years, terms.residual_fraction, taxed) / HOURS_PER_YEAR
     removal_usd = capital.server_usd * terms.decommissioning_fraction
     return OwnershipCost(
         server_capital_usd_per_h=capital.server_usd * server,
-        network_capital_usd_per_h=annuity_usd_per_year(capital.network_usd, rate, terms.network_life_years) / HOURS_PER_YEAR,
-        facility_capital_usd_per_h=annuity_usd_per_year(capital.facility_usd, rate, terms.facility_life_years) / HOURS_PER_YEAR,
+        network_capital_usd_per_h=annuity_usd_per_year(capital.network_usd, rate, terms.network_life_years, 0.0, taxed) / HOURS_PER_YEAR,
+        facility_capital_usd_per_h=annuity_usd_per_year(capital.facility_usd, rate, terms.facility_life_years, 0.0, taxed_facility) / HOURS_PER_YEAR,
         energy_usd_per_h=power_w / _W_PER_KW * pue * tariff_usd_per_kwh,
         operations_usd_per_h=it_usd * terms.operations_fraction_per_year / HOURS_PER_YEAR,
         maintenance_usd_per_h=it_usd * terms.maintenance_fraction_per_year / HOURS_PER_YEAR,
         spares_usd_per_h=capital.spares_usd * server,
-        integration_usd_per_h=annuity_usd_per_year(capital.integration_usd, rate, terms.server_life_years) / HOURS_PER_YEAR,
+        integration_usd_per_h=annuity_usd_per_year(capital.integration_usd, rate, terms.server_life_years, 0.0, taxed) / HOURS_PER_YEAR,
         demand_usd_per_h=peak_power_w / _W_PER_KW * pue * demand_usd_per_kw_h,
         software_usd_per_h=terms.software_usd_per_year / HOURS_PER_YEAR,
         decommissioning_usd_per_h=sinking_fund_usd_per_year(removal_usd, rate, terms.server_life_years) / HOURS_PER_YEAR,

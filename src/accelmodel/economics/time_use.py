@@ -39,13 +39,13 @@ def time_use(availability_fraction: Values, occupancy_fraction: Values, *, keep_
     Occupancy is of the available hours, `keep_warm_fraction` of those without load. `failed_fraction` (failures a year x hours of repair / 8760) is at
     most what availability leaves; the rest of it is drained.
 
-    >>> time_use(0.95, 0.6, keep_warm_fraction=0.5, failed_fraction=0.01).drained_fraction
+    >>> round(float(time_use(0.95, 0.6, keep_warm_fraction=0.5, failed_fraction=0.01).drained_fraction), 9)
     0.04
     """
     check_range("availability_fraction", availability_fraction, above=0, at_most=1)
     for key, value in (("occupancy_fraction", occupancy_fraction), ("keep_warm_fraction", keep_warm_fraction), ("failed_fraction", failed_fraction)):
         check_range(key, value, at_least=0, at_most=1)
-    down = np.round(1.0 - np.asarray(availability_fraction), 15)[()]
+    down = 1.0 - np.asarray(availability_fraction)[()]
     failed = np.minimum(failed_fraction, down)[()]
     unloaded = availability_fraction * (1.0 - np.asarray(occupancy_fraction)[()])
     return TimeUse(availability_fraction * occupancy_fraction, unloaded * keep_warm_fraction, unloaded * (1.0 - keep_warm_fraction), down - failed, failed)
@@ -54,7 +54,7 @@ def time_use(availability_fraction: Values, occupancy_fraction: Values, *, keep_
 def occupancy_by_hour_fraction(accelerators_by_hour: Values, headroom_fraction: float = 0.0) -> float:
     """Mean occupancy of a fleet that is sized for its busiest hour: (1 - headroom) x mean / peak of the accelerators that the load needs hour by hour.
 
-    >>> occupancy_by_hour_fraction(np.array([4.0, 8.0]), headroom_fraction=0.2)
+    >>> round(occupancy_by_hour_fraction(np.array([4.0, 8.0]), headroom_fraction=0.2), 9)
     0.6
     """
     check_range("accelerators_by_hour", accelerators_by_hour, at_least=0)

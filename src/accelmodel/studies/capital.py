@@ -88,7 +88,7 @@ def course_of(context: Context, asked: OverTime, one: Served, periods: int) -> C
         facility_life_years=float(terms.facility_life_years),
         residual_fraction=float(terms.residual_fraction),
         decommissioning_fraction=float(terms.decommissioning_fraction),
-        tax_fraction=asked.tax_fraction,
+        tax_fraction=float(terms.tax_fraction) if asked.tax_fraction is None else asked.tax_fraction,
     )
 
 

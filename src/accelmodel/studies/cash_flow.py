@@ -37,7 +37,7 @@ def study(context: Context, asked: CashFlowStudy) -> StudyResult:
         summary[name_of(one)] = figures
         notes.append(f"{name_of(one)}: {_in_words(figures, rate)}")
         notes += beyond_terms(one, asked.fleet_accelerators, (len(flow.mtok) - 1) / QUARTERS)
-    shown = [name for name in _SHOWN if name != "tax_usd" or asked.tax_fraction]
+    shown = [name for name in _SHOWN if name != "tax_usd" or any(columns["tax_usd"])]
     return StudyResult("cash-flow", table(columns), {"worth": summary}, notes, shown)
 
 

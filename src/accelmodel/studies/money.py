@@ -212,13 +212,14 @@ def ownership_terms(figures: OwnershipFigures) -> OwnershipTerms:
         operations_fraction_per_year=figures.operations_per_year.si,
         maintenance_fraction_per_year=figures.maintenance_per_year.si,
         residual_fraction=figures.residual_fraction.si,
-        integration_fraction=_or_none(figures.integration_share),
-        decommissioning_fraction=_or_none(figures.decommissioning_share),
-        software_usd_per_year=_or_none(figures.software_per_year) * year_s,
+        integration_fraction=_or_nothing(figures.integration_share),
+        decommissioning_fraction=_or_nothing(figures.decommissioning_share),
+        software_usd_per_year=_or_nothing(figures.software_per_year) * year_s,
+        tax_fraction=_or_nothing(figures.tax_rate),
     )
 
 
-def _or_none(figure: Figure | None) -> float:
+def _or_nothing(figure: Figure | None) -> float:
     """A cost that an owner states; one that it does not is left out."""
     return 0.0 if figure is None else figure.si
 

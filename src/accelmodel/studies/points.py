@@ -159,8 +159,8 @@ def evaluate(
     targets `ttft_s` and `tpot_s` (means, in seconds). `columns` picks and orders; default: all. Costs follow `offer`, `books`, `occupancy`, `site`
     and `owner`; without an offer by the hour they are the cost of ownership. `attribution` shares them out among input, cached input and output:
     "device-time", "price-weights", "blended" or "output-only"; `purchase_usd` replaces the owner's price of an accelerator with its share of the server.
-    `prefix_cache` names a workload with a measured curve of prefix hits: the hit fraction is then what the spare KV pool serves at this load, in place of `prefix_hit_fraction`. Raises InputError for a load that is not
-    positive and finite, and for unknown names.
+    `prefix_cache` names a workload with a measured curve of prefix hits: the hit fraction is then what the spare KV pool serves at this load, in place of
+    `prefix_hit_fraction`. Raises InputError for a load that is not positive and finite, and for unknown names.
     """
     if not isinstance(replica, Replica):
         raise InputError("must be a replica: accelmodel.replica(model=..., system=...)", key="replica", value=replica)

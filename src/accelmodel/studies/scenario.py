@@ -218,7 +218,7 @@ class _OverTime(Strict):
 
     `purchase_fractions` are bought quarter by quarter; tokens sell at a price that changes by `price_change_fraction_per_year`, and the same hardware serves
     `speedup_fraction_per_year` more of them as its software learns. Each doubling of what has been bought leaves `progress_fraction` of its price. Cost of
-    capital and lives are the owner's where not given; tax is left out where absent.
+    capital, lives and tax are the owner's where not given.
     """
 
     fleet_accelerators: _Count
@@ -230,7 +230,7 @@ class _OverTime(Strict):
     equipment_price_change_fraction_per_year: _Change = 0.0
     progress_fraction: Annotated[float, Field(gt=0, le=1)] = 1.0
     cost_of_capital_fraction: Annotated[float, Field(ge=0, lt=1)] | None = None
-    tax_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    tax_fraction: Annotated[float, Field(ge=0, lt=1)] | None = None
 
 
 class RefreshAt(Strict):
