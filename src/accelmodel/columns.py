@@ -151,7 +151,7 @@ _COLUMNS = (
     Column("step_of_price_fraction", "1", "the step over the price after discount"),
     # Capital over time
     Column("period", "1", "time of a cash flow in quarters; 0 is the first day", "integer"),
-    Column("year", "1", "the same in years"),
+    Column("year", "year", "the same in years"),
     Column("investment_usd", "USD", "paid for equipment and facility"),
     Column("energy_usd", "USD", "paid for energy"),
     Column("upkeep_usd", "USD", "paid for operations, maintenance and software, or rent"),

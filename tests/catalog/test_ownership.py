@@ -94,6 +94,8 @@ def sources_of(figures: list[Figure]) -> set[str]:
         (lambda text: text.replace("low = 5500, ", ""), "an estimated figure needs 'low' and 'high'"),
         (lambda text: text.replace("value = 8000", "value = 80000"), "does not hold the value"),
         (lambda text: text.replace('unit = "year"', 'unit = "yaer"', 1), "unit 'yaer' cannot be read"),
+        (lambda text: text.replace("[chip]\ntrainium2", "[chip]\ntrainium1"), "chip.trainium1 is a part of purchase.trainium1"),
+        (lambda text: text.replace("value = 50000, ", "value = 70000, ").replace("high = 55000", "high = 70000"), "cannot be more"),
     ],
 )
 def test_a_faulty_file_is_refused(library: Library, tmp_path: Path, change: Callable[[str], str], words: str) -> None:

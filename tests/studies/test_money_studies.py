@@ -311,6 +311,37 @@ def test_a_refresh_ends_the_first_equipment_and_starts_the_second():
     assert refreshed[12]["investment_usd"] == pytest.approx(48_000 * 12_000 * (1.03 + 0.115 / 0.885))
 
 
+# --- an owner of one's own ---------------------------------------------------------------------------------------------------------------------
+
+
+def test_lines_that_an_owner_states_are_in_every_answer(tmp_path: Path):
+    def estimate(value: float, unit: str = "1") -> str:
+        return f'{{ value = {value}, unit = "{unit}", kind = "estimated", low = {value}, high = {value} }}'
+
+    text = am.Library().files("ownership")["default"].read_text(encoding="utf-8").replace('name = "default"', 'name = "mine"')
+    lines = {"integration_share": estimate(0.06), "decommissioning_share": estimate(0.02), "keep_warm_share": estimate(0.25), "tax_rate": estimate(0.21)}
+    lines["software_per_year"] = estimate(1_000, "USD/accelerator/year")
+    stated = "".join(f"{name} = {value}\n" for name, value in lines.items())
+    site = am.Library().files("sites")["new-carlisle"].read_text(encoding="utf-8").replace('name = "new-carlisle"', 'name = "here"')
+    charge = f"demand_charge = {estimate(10, 'USD/kW/month')}\n"
+    for kind, name, content in (
+        ("ownership", "mine", text.replace("[purchase]", stated + "[purchase]", 1)),
+        ("sites", "here", site.replace('aliases = ["rainier", "indiana"]', "").replace("tariff =", charge + "tariff =", 1)),
+    ):
+        (tmp_path / kind).mkdir()
+        (tmp_path / kind / f"{name}.toml").write_text(content, encoding="utf-8")
+    mine = am.run("thirty-percent", set={"base.owner": "mine", "base.site": "here", "axes.occupancy": [0.6]}, catalog=am.Library(tmp_path))
+    steps = {one["step"]: one for one in mine.tables["waterfall"].to_pylist() if one["case"] == "trainium2"}
+    assert {"integration", "demand", "software", "decommissioning", "keep warm hours"} <= steps.keys()
+    margin = row(mine.tables["thirty"].to_pylist(), case="trainium2", discount_fraction=0.0)
+    assert steps["gross margin"]["step_of_price_fraction"] == pytest.approx(margin["margin_fraction"])
+    assert steps["keep warm hours"]["step_usd_per_mtok"] == pytest.approx(steps["idle hours"]["step_usd_per_mtok"] / 3)
+    # Two chips of 750 W: PUE 1.15 x 10 / 730 USD per kW and hour, over availability, occupancy and tokens; of the loaded hours alone.
+    mtok_per_h = margin["capacity_mtok_per_day"] / 24
+    assert -steps["demand"]["step_usd_per_mtok"] == pytest.approx(2 * 0.75 * 1.15 * 10 / 730 / mtok_per_h)
+    assert margin["cost_usd_per_mtok"] > row(rows("thirty-percent", "thirty"), case="trainium2", occupancy=0.6, discount_fraction=0.0)["cost_usd_per_mtok"]
+
+
 # --- bad input ---------------------------------------------------------------------------------------------------------------------------------
 
 BASE = """
