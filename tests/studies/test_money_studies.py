@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 import accelmodel as am
@@ -309,6 +310,27 @@ def test_a_refresh_ends_the_first_equipment_and_starts_the_second():
     assert [one["period"] for one in refreshed if one["investment_usd"] > 0] == [0, 12]
     # 64,000 x 750 W run 48,000 of Trainium3's 1,000 W.
     assert refreshed[12]["investment_usd"] == pytest.approx(48_000 * 12_000 * (1.03 + 0.115 / 0.885))
+
+
+def test_currency_and_dates_are_saved_and_a_convention_is_named(tmp_path: Path):
+    run = am.run("quickstart", set={"base.attribution": "output-only"})
+    assert any("by 'output-only', not by device time" in one.text for one in run.assumptions)
+    assert set(run.tables["points"]["cost_usd_per_mtok_input"].to_pylist()) == {0.0}
+    run.save(tmp_path)
+    saved = pq.read_schema(tmp_path / "points.parquet").field("cost_usd_per_mtok").metadata
+    assert (saved[b"currency"], saved[b"unit"]) == (b"USD", b"USD/Mtok")
+    assert saved[b"price_date"] == b"2026-07-20/2026-11"
+
+
+def test_whoever_serves_itself_sizes_a_fleet_without_revenue(tmp_path: Path):
+    path = tmp_path / "s.toml"
+    text = BASE.replace('books = "cloud"', 'books = "self"').replace("[cases.a]\n[cases.b]\n", "")
+    path.write_text(
+        text + 'kind = "demand"\ntokens_per_day = [1e9]\npeak_to_mean = 2.0\n[studies.f]\nkind = "fleet"\nfleet_accelerators = [64]', encoding="utf-8"
+    )
+    for table in am.run(path).tables.values():
+        assert "annual_revenue_usd" not in table.column_names
+        assert table["annual_cost_usd"][0].as_py() > 0
 
 
 # --- an owner of one's own ---------------------------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ import numpy as np
 from accelmodel.catalog.figures import Figure
 from accelmodel.core.replica import Replica
 from accelmodel.errors import InputError
-from accelmodel.studies.money import Money
+from accelmodel.studies.money import DEVICE_TIME, Money
 
 
 @dataclass(frozen=True)
@@ -71,6 +71,8 @@ def of_money(replica: Replica, terms: Money) -> Iterator[Assumption]:
         yield _purchase(replica, terms)
         site = terms.catalog.site(terms.site)
         yield Assumption(5, "site", f"{site.title}: {_range(site.figures.tariff)}, PUE {_range(site.figures.pue)}", site.figures.tariff.source)
+    if terms.attribution != DEVICE_TIME:
+        yield Assumption(4, "attribution", f"cost is shared out among input, cached input and output by '{terms.attribution}', not by device time")
     if terms.token is not None:
         prices = terms.token.tier(terms.tier)
         cached = "" if prices.cached_input_usd_per_mtok is None else f", cached {prices.cached_input_usd_per_mtok:g}"
