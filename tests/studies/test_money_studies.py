@@ -319,7 +319,7 @@ def test_currency_and_dates_are_saved_and_a_convention_is_named(tmp_path: Path):
     run.save(tmp_path)
     saved = pq.read_schema(tmp_path / "points.parquet").field("cost_usd_per_mtok").metadata
     assert (saved[b"currency"], saved[b"unit"]) == (b"USD", b"USD/Mtok")
-    assert saved[b"price_date"] == b"2026-07-20/2026-11"
+    assert saved[b"price_date"] == b"2026-07-15/2026-11"  # the Capacity Block's price; EC2's of 2026-07-20; Bedrock's
 
 
 def test_whoever_serves_itself_sizes_a_fleet_without_revenue(tmp_path: Path):
