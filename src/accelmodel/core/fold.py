@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from accelmodel.core.kernels import Array
 from accelmodel.core.operators import Table
+from accelmodel.core.power import power_floor
 from accelmodel.core.replica import Replica
 from accelmodel.errors import InputError
 
@@ -97,7 +98,8 @@ CONSTANTS = np.dtype(
         ("prefill_stall_fraction", "f8"),
         # Memory: bytes of the pool, all attention groups and stages, and of a sequence on the rank that holds it.
         ("pool_bytes", "f8"),
-        ("kv_admission_factor", "f8"),
+        ("kv_reserved_fraction", "f8"),
+        ("saturated_factor", "f8"),
         ("stored_token_bytes", "f8"),
         ("stored_caps", "i8"),
         ("stored_cap_tokens", "f8", (_CAPS,)),
@@ -300,7 +302,8 @@ def _fold_engine(c: Any, replica: Replica, table: Table) -> None:
         c["transfer_s_per_byte"] = replica.accelerator.ranks / rate * replica.stage_balance / (parts.pipeline * parts.context)
     c["first_token_overhead_s"] = parameters["first_token_overhead"]
     for name in (
-        *("prefill_latency_factor", "serial_prefill", "first_step_wait_steps", "burst_fraction", "prefill_stall_fraction", "kv_admission_factor"),
+        *("prefill_latency_factor", "serial_prefill", "first_step_wait_steps", "burst_fraction", "prefill_stall_fraction", "kv_reserved_fraction"),
+        "saturated_factor",
         *("power_floor_fraction", "power_memory_fraction", "power_compute_fraction", "power_link_fraction"),
     ):
         c[name] = parameters[name]
@@ -328,4 +331,5 @@ def fold(replica: Replica, clock_fraction: float = 1.0) -> Constants:
     _fold_ideal(c, table)
     # A lower clock needs a lower voltage: the energy of a FLOP goes with its square.
     c["power_compute_fraction"] *= clock_fraction**2
+    c["power_floor_fraction"] = power_floor(replica, clock_fraction)
     return constants

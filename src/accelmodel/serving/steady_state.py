@@ -105,12 +105,12 @@ def admit(c: Any, f: Array, n: int) -> None:
             f[_B + i] += cost * min(f[_ISL + i] + f[_OSL + i], cap)
     pool, one_group = c["pool_bytes"], c["pool_bytes"] / c["attention_data"]
     slots = c["compiled_batch"] if c["compiled_batch"] > 0.0 else math.inf
-    admission = c["kv_admission_factor"]
+    reserved = c["kv_reserved_fraction"]
     for i in range(n):
-        requests = max(pool / f[_A + i], 0.0)
-        f[_KV_CAPACITY + i] = requests * f[_CONTEXT + i]
+        f[_KV_CAPACITY + i] = max(pool / f[_A + i], 0.0) * f[_CONTEXT + i]
+        requests = pool / (f[_A + i] + reserved * (f[_B + i] - f[_A + i]))
         f[_FITS + i] = 1.0 if one_group >= f[_B + i] else 0.0
-        running = min(f[_CLIENTS + i], min(max(requests * admission, 1.0), slots))
+        running = min(f[_CLIENTS + i], min(max(requests, 1.0), slots))
         f[_RUNNING + i] = running
         f[_BATCH + i] = max(running, 1.0)
         f[_CACHED + i] = f[_ISL + i] * f[_HIT + i]
@@ -213,7 +213,7 @@ def prefill(c: Any, f: Array, bits: Integers, n: int) -> None:
         passes = max(f[_FRESH + i] * per_chunk, 1.0)
         pairs = f[_B + i] * per_context
         alone = latency * (f[_LONE + i] + pairs + passes * pass_latency) + passes * pass_overhead
-        shared = f[_FRESH + i] * chunk_token + (pairs + passes * pass_overhead) * by_group
+        shared = f[_FRESH + i] * chunk_token + (pairs + f[_FRESH + i] * per_chunk * pass_overhead) * by_group
         f[_LONE + i] = alone
         f[_MARGINAL + i] = balance * (lone_share * alone + (1.0 - serial) * shared)
         f[_CACHED_S + i] = balance * (f[_B + i] - f[_CACHED_S + i]) * per_context * by_group
@@ -304,8 +304,8 @@ def _draw(c: Any, f: Array, n: int) -> None:
         memory = (steps / max(f[_BATCH + i] * per_stage, 1.0) * f[_WEIGHTS + i] + steps * (sequence + f[_KV + i]) + f[_FRESH + i] * pass_s) * per_stage
         flop = steps * (step_flop + f[_TOKENS + i]) + f[_FRESH + i] * token_flop + sampled_flop + f[_B + i] * per_group
         link = steps * link_step + f[_FRESH + i] * link_prefill
-        share = floor + f[_OUT + i] / f[_OSL + i] * (by_memory * memory + by_flop * flop + by_link * link)
-        f[_POWER + i] = whole_w * min(share, 1.0)
+        busy = f[_OUT + i] / f[_OSL + i] * (by_memory * memory + by_flop * flop + by_link * link)
+        f[_POWER + i] = whole_w * (floor + (1.0 - floor) * busy / math.sqrt(1.0 + busy * busy))
         f[_ENERGY + i] = f[_POWER + i] / f[_OUT + i]
 
 

@@ -53,6 +53,7 @@ _BY_GENERATION = {
 }
 _BY_ENGINE = {
     "first_token_overhead": 0.20,
+    "first_step_wait_steps": 0.20,
     "prefill_layer_overhead": 0.20,
     "burst_fraction": 0.20,
     "prefill_latency_factor": 0.08,
@@ -398,7 +399,7 @@ _BOUNDS = {
     "burst_fraction": (0.0, 1.0),
     "expert_skew_exponent": (0.5, 1.0),
     "expert_imbalance_factor": (1.0, 5.0),
-    "kv_admission_factor": (0.5, 3.0),
+    "kv_reserved_fraction": (0.0, 3.0),
     "prefill_stall_fraction": (0.0, 2.0),
     "prefill_square_factor": (1.0, 2.0),
 }

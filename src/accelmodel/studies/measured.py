@@ -181,7 +181,7 @@ class _Reader:
         self.check(row)
         model, accelerator = self.model(row), self.accelerator(row)
         calibration = self.calibration(accelerator)
-        texts = {name: _text(value) for name, value in row.items()}
+        texts = {name: _text(value) for name, value in row.items()} | {"users": _text(row.get("concurrency"))}
         said = self.said(texts, "engine")
         engine = said if said in calibration.engines else _engine(texts.get("engine", ""), calibration.engines, calibration.default_engine)
         weights = self.weights(row, model)
