@@ -932,8 +932,8 @@ class Reference:
 def served(replica: Replica, *load: float) -> dict[str, Any]:
     """A point under the replica's cap on power, if it has one.
 
-    The clock is lowered no further than the load needs: between the full clock and the one at which the chip's largest draw is the cap, where above the idle draw
-    (cap - idle) / (TDP - idle) is the cube of the clock, latencies go in proportion to the excess of the draw, and rates by Little's law.
+    The clock is lowered no further than the load needs: between the full clock and the one at which the chip's largest draw is the cap, where above the idle
+    draw (cap - idle) / (TDP - idle) is the cube of the clock, latencies go in proportion to the excess of the draw, and rates by Little's law.
     """
     full, cap_w = Reference(replica).closed_loop(*load), replica.serving.power_cap_w
     if cap_w is None or not full["fits"] or not full["power_w"] > cap_w * replica.accelerators:

@@ -4,6 +4,7 @@ ratio of the pools, and rates, shares and power of one replica of the mix.
 
 from __future__ import annotations
 
+import math
 from functools import cache
 from typing import Any
 
@@ -122,13 +123,14 @@ def test_rates_are_those_of_one_replica_of_the_mix(name: str, load: tuple[float,
 
 @every_replica
 def test_power_is_the_mean_of_the_mix(name: str):
-    # Continuous batching does the same work per request: design power x (floor + requests per second x work).
+    # Continuous batching does the same work per request: design power x [floor + (1 - floor) x / sqrt(1 + x^2)], x = requests per second x work.
     load = LOADS[0]
     apart, together, one = mixed(name, load), point(run_as(name, "continuous"), load), run_as(name, "continuous")
     design_w, floor = one.accelerators * one.accelerator.need("tdp").si, one.parameters["power_floor_fraction"]
     assert max(apart.power_w, together.power_w) < design_w
-    work = (together.power_w / design_w - floor) / together.output_tokens_per_s
-    assert apart.power_w == close(design_w * (floor + apart.output_tokens_per_s * work), 1e-9)
+    share = (together.power_w / design_w - floor) / (1 - floor)
+    x = share / math.sqrt(1 - share**2) / together.output_tokens_per_s * apart.output_tokens_per_s
+    assert apart.power_w == close(design_w * (floor + (1 - floor) * x / math.sqrt(1 + x**2)), 1e-9)
     assert apart.energy_j_per_output_token == close(apart.power_w / apart.output_tokens_per_s)
 
 
