@@ -891,9 +891,13 @@ class Reference:
             before_s = others_s * (1.0 - p["serial_prefill"] / 2)
             service_s = alone_s + others_s + (osl - 1) * tpot_s
         elif serving.mode == "disaggregated":
-            # Pollaczek-Khinchine: the mean wait for a server of constant service times that is busy a share u of the time.
-            tpot_s, busy = step_s / self.tokens_per_step, p["prefill_pool_utilisation"]
-            before_s = busy / (2 * (1 - busy)) * marginal_s + self.transfer_s(isl)
+            # A prefilling replica has N / p clients; each waits for a share of the others' prompts. It is busy a share u: N / p x P = u x a request's time,
+            # which holds the wait: iterated to the fixed point.
+            tpot_s, busy, wait_s = step_s / self.tokens_per_step, p["prefill_pool_utilisation"], 0.0
+            for _ in range(10_000):
+                service_s = alone_s + wait_s + self.transfer_s(isl) + (osl - 1) * tpot_s
+                wait_s = min(p["burst_fraction"], 1.0) * max(busy * service_s / marginal_s - 1, 0.0) * marginal_s
+            before_s = wait_s + self.transfer_s(isl)
             service_s = alone_s + before_s + (osl - 1) * tpot_s
             pool = min(running, batch) / service_s * marginal_s / busy
         else:
