@@ -52,9 +52,7 @@ _BY_GENERATION = {
     "link_efficiency": 0.20,
 }
 _BY_ENGINE = {
-    "first_token_overhead": 0.20,
     "first_step_wait_steps": 0.20,
-    "prefill_layer_overhead": 0.20,
     "burst_fraction": 0.20,
     "prefill_latency_factor": 0.08,
     "sequence_overhead": 0.15,
