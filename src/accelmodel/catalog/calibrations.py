@@ -46,14 +46,15 @@ class Parameters(Strict):
     prefill_layer_overhead: _Overhead
     prefill_latency_factor: _Factor
     first_token_overhead: _Overhead
-    first_step_wait_steps: Annotated[Figure, of("ratio", 0, 10)]
+    first_step_wait_steps: Annotated[Figure, of("ratio", 0, 100)]
     burst_fraction: Annotated[Figure, of("ratio", 0, 1)]
     prefill_stall_fraction: Annotated[Figure, of("ratio", 0, 2)]
     chunk_tokens: Annotated[Figure, of("tokens", 16, 1_000_000)]
     usable_memory_fraction: Annotated[Figure, of("ratio", 0.3, 1)]
     runtime_reserve: Annotated[Figure, of("memory", 0, 64, "GB")]
     graph_reserve: Annotated[Figure, of("memory", 0, 64, "GB")]
-    kv_admission_factor: Annotated[Figure, of("ratio", 0.5, 3)]
+    saturated_factor: Annotated[Figure, of("ratio", 0.3, 3)]
+    kv_reserved_fraction: Annotated[Figure, of("ratio", 0, 3)]
     kv_row_floor: Annotated[Figure, of("memory", 0, 65536)]
     prefill_pool_utilisation: Annotated[Figure, of("ratio", 0.05, 0.99)]
     prefill_square_factor: Annotated[Figure, of("ratio", 1, 2)]

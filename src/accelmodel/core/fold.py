@@ -17,6 +17,7 @@ import numpy.typing as npt
 from accelmodel.core.jit import jit
 from accelmodel.core.kernels import Array, Integers
 from accelmodel.core.operators import Table
+from accelmodel.core.power import power_floor
 from accelmodel.core.replica import Replica
 from accelmodel.errors import InputError
 
@@ -99,7 +100,8 @@ CONSTANTS = np.dtype(
         ("prefill_stall_fraction", "f8"),
         # Memory: bytes of the pool, all attention groups and stages, and of a sequence on the rank that holds it.
         ("pool_bytes", "f8"),
-        ("kv_admission_factor", "f8"),
+        ("kv_reserved_fraction", "f8"),
+        ("saturated_factor", "f8"),
         ("stored_token_bytes", "f8"),
         ("stored_caps", "i8"),
         ("stored_cap_tokens", "f8", (_CAPS,)),
@@ -338,8 +340,8 @@ def stacked(records: Iterable[npt.NDArray[np.void]], dtype: np.dtype[np.void] = 
 
 
 _FROM_PARAMETERS = (
-    *("prefill_latency_factor", "serial_prefill", "first_step_wait_steps", "burst_fraction", "prefill_stall_fraction", "kv_admission_factor"),
-    *("power_floor_fraction", "power_memory_fraction", "power_compute_fraction", "power_link_fraction", "prefill_pool_utilisation"),
+    *("prefill_latency_factor", "serial_prefill", "first_step_wait_steps", "burst_fraction", "prefill_stall_fraction", "kv_reserved_fraction"),
+    *("power_floor_fraction", "power_memory_fraction", "power_compute_fraction", "power_link_fraction", "prefill_pool_utilisation", "saturated_factor"),
 )
 
 
@@ -382,4 +384,5 @@ def fold(replica: Replica, clock_fraction: float = 1.0) -> Constants:
             raise InputError(f"'{replica.model.name}' cut like this has {found} {kind}, and the engine holds {held}", key="model", value=replica.model.name)
     # A lower clock needs a lower voltage: the energy of a FLOP goes with its square.
     c["power_compute_fraction"] *= clock_fraction**2
+    c["power_floor_fraction"] = power_floor(replica, clock_fraction)
     return constants
