@@ -679,8 +679,9 @@ class Reference:
     # --- a step
 
     def distinct(self, row: Row, tokens: float) -> float:
-        """Expected share of a rank's experts that `tokens` reach; one for what is not an expert."""
-        return 1.0 - row["miss"] ** (tokens ** self.parameters["expert_skew_exponent"]) if "miss" in row else 1.0
+        """Expected share of a rank's experts that are read: those that `tokens` reach, and some of the others; one for what is not an expert."""
+        p = self.parameters
+        return 1.0 - p["expert_unread_fraction"] * row["miss"] ** (tokens ** p["expert_skew_exponent"]) if "miss" in row else 1.0
 
     def passing(self, row: Row, micro: float) -> float:
         """Sequences of a micro-batch on this rank; an attention group holds at least one."""
@@ -740,7 +741,8 @@ class Reference:
             if "weight_bytes" in row:
                 read = self.distinct(row, tokens)
                 compute_s = (row["flop_per_token"] * here + row["floor_flop"] * read) / (row["multiply_rate"] * self.clock)
-                seconds += row["layers"] * smax4(row["weight_bytes"] * read / row["read_rate"], compute_s)
+                slower = self.parameters["expert_prefill_factor"] if "miss" in row else 1.0
+                seconds += row["layers"] * slower * smax4(row["weight_bytes"] * read / row["read_rate"], compute_s)
             elif "flop_per_token" in row:
                 seconds += row["layers"] * row["flop_per_token"] * here / (row["multiply_rate"] * self.clock)
             elif "lines" in row:

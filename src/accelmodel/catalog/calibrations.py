@@ -13,7 +13,7 @@ from accelmodel.errors import InputError, nearest_name
 
 _RANGE_IN_DEVIATIONS = 2 * 1.645  # a figure's range is the central 90 % of its prior
 _Efficiency = Annotated[Figure, of("ratio", 0.02, 1.2)]
-_Factor = Annotated[Figure, of("ratio", 0.01, 100.0)]
+_Factor = Annotated[Figure, of("ratio", 0.01, 1000.0)]
 _Overhead = Annotated[Figure, of("time", 0.0, 10.0, "s")]
 
 
@@ -37,6 +37,8 @@ class Parameters(Strict):
     gemm_floor_tokens: Annotated[Figure, of("tokens", 0, 1000)]
     expert_skew_exponent: Annotated[Figure, of("ratio", 0.5, 1.0)]
     expert_imbalance_factor: Annotated[Figure, of("ratio", 1.0, 5.0)]
+    expert_unread_fraction: Annotated[Figure, of("ratio", 0.0, 1.0)]
+    expert_prefill_factor: _Factor
     layer_overhead: _Overhead
     moe_layer_overhead: _Overhead
     mla_layer_overhead: _Overhead

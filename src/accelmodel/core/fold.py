@@ -56,6 +56,8 @@ CONSTANTS = np.dtype(
         ("expert_step_tokens", "f8", (_EXPERTS,)),
         ("expert_repeats", "f8", (_EXPERTS,)),
         ("expert_skew", "f8"),
+        ("expert_unread_fraction", "f8"),
+        ("expert_prefill_factor", "f8"),
         # Context: seconds per (sequence x context token) without bound, and per bound; per sequence of an attention group (states), of the replica
         # (host, links); fixed.
         ("caps", "i8"),
@@ -314,8 +316,9 @@ def _fold_prefill(c: Any) -> None:
     for g in range(c["gemms"]):
         per_pass += c["prefill_all"][g] * mean4(c["prefill_memory_s"][g], c["prefill_compute_s"][g] * tokens + c["prefill_floor_s"][g])
     for g in range(c["expert_groups"]):
-        distinct = 1.0 - 2.0 ** max(c["expert_log2_miss"][g] * tokens ** c["expert_skew"], -1000.0)
-        per_pass += mean4(c["expert_memory_s"][g] * distinct, c["expert_compute_s"][g] * tokens + c["expert_floor_s"][g] * distinct)
+        distinct = 1.0 - c["expert_unread_fraction"] * 2.0 ** max(c["expert_log2_miss"][g] * tokens ** c["expert_skew"], -1000.0)
+        experts = mean4(c["expert_memory_s"][g] * distinct, c["expert_compute_s"][g] * tokens + c["expert_floor_s"][g] * distinct)
+        per_pass += c["expert_prefill_factor"] * experts
     c["prefill_lone_token_s"] += c["prefill_link_busy_s"]
     c["prefill_token_s"] = (per_pass + c["pass_latency_s"]) / tokens + c["prefill_lone_token_s"]
 
@@ -342,6 +345,7 @@ def stacked(records: Iterable[npt.NDArray[np.void]], dtype: np.dtype[np.void] = 
 _FROM_PARAMETERS = (
     *("prefill_latency_factor", "serial_prefill", "first_step_wait_steps", "burst_fraction", "prefill_stall_fraction", "kv_reserved_fraction"),
     *("power_floor_fraction", "power_memory_fraction", "power_compute_fraction", "power_link_fraction", "prefill_pool_utilisation", "saturated_factor"),
+    *("expert_unread_fraction", "expert_prefill_factor"),
 )
 
 

@@ -189,7 +189,7 @@ def decode_step(c: Any, f: Array, bits: Integers, n: int) -> None:
         )
         for i in range(n):
             f[_TOKENS + i] = f[_MICRO + i] * per_step
-        distinct_experts(tokens, c["expert_log2_miss"][g], c["expert_skew"], distinct, bits)
+        distinct_experts(tokens, c["expert_log2_miss"][g], c["expert_skew"], c["expert_unread_fraction"], distinct, bits)
         add_experts(memory, compute, floor, distinct, tokens, step)
         for i in range(n):
             f[_MEMORY + i] += memory * f[_DISTINCT + i]
@@ -213,15 +213,15 @@ def prefill(c: Any, f: Array, bits: Integers, n: int) -> None:
     """Seconds of one prompt alone, of one prompt in full chunks, and of the part of that which attends to cached tokens."""
     lone, tokens, distinct = f[_LONE : _LONE + n], f[_TOKENS : _TOKENS + n], f[_DISTINCT : _DISTINCT + n]
     fresh, cached, pairs, none = f[_FRESH : _FRESH + n], f[_CACHED : _CACHED + n], f[_B : _B + n], f[_A : _A + n]
-    groups, per_token, sampled = c["attention_data"], c["prefill_lone_token_s"], c["prefill_sampled_s"]
+    groups, per_token, sampled, slower = c["attention_data"], c["prefill_lone_token_s"], c["prefill_sampled_s"], c["expert_prefill_factor"]
     for i in range(n):
         f[_TOKENS + i] = f[_FRESH + i] * groups
         f[_LONE + i] = per_token * f[_TOKENS + i] + sampled
         f[_A + i] = 0.0
     add_gemms(c["gemms"], c["prefill_memory_s"], c["prefill_compute_s"], c["prefill_floor_s"], c["prefill_all"], tokens, lone)
     for g in range(c["expert_groups"]):
-        distinct_experts(tokens, c["expert_log2_miss"][g], c["expert_skew"], distinct, bits)
-        add_experts(c["expert_memory_s"][g], c["expert_compute_s"][g], c["expert_floor_s"][g], distinct, tokens, lone)
+        distinct_experts(tokens, c["expert_log2_miss"][g], c["expert_skew"], c["expert_unread_fraction"], distinct, bits)
+        add_experts(slower * c["expert_memory_s"][g], slower * c["expert_compute_s"][g], slower * c["expert_floor_s"][g], distinct, tokens, lone)
     pairs_cost(c["caps"], c["cap_tokens"], c["pair_s"], c["cap_pair_s"], c["square_factor"], fresh, cached, pairs)
     pairs_cost(c["caps"], c["cap_tokens"], c["pair_s"], c["cap_pair_s"], c["square_factor"], fresh, none, f[_CACHED_S : _CACHED_S + n])
     balance, per_context, per_stage = c["stage_balance"], 1.0 / c["context_ranks"], 1.0 / c["stages"]

@@ -50,6 +50,7 @@ _BY_ENGINE = {"burst_fraction": 0.20, "first_step_wait_steps": 0.20, "sequence_o
 _FIXED = (
     *("chunk_tokens", "usable_memory_fraction", "runtime_reserve", "graph_reserve", "link_overlap_fraction", "scale_out_latency", "serial_prefill"),
     *("prefill_stall_fraction", "prefill_square_factor", "prefill_pool_utilisation", "kv_row_floor", "compute_efficiency_int8"),
+    *("expert_unread_fraction", "expert_prefill_factor"),
 )
 # Left at their priors, too, with what priors say of each engine: fitted, they made left-out groups no better, and all together worse. Each is tried again
 # where a calibration is ablated, so that a change of the engine or of the measurements brings back what then earns its place.
