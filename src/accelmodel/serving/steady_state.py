@@ -126,8 +126,12 @@ def admit(c: Any, f: Array, n: int) -> None:
     slots = c["compiled_batch"] if c["compiled_batch"] > 0.0 else math.inf
     reserved = c["kv_reserved_fraction"]
     for i in range(n):
-        f[_KV_CAPACITY + i] = max(pool / f[_A + i], 0.0) * f[_CONTEXT + i]
-        requests = pool / (f[_A + i] + reserved * (f[_B + i] - f[_A + i]))
+        # Of two quotients one division: pool / mean bytes is how many requests of mean length fit, pool / kept bytes how many are let in.
+        mean_bytes = f[_A + i]
+        kept_bytes = mean_bytes + reserved * (f[_B + i] - mean_bytes)
+        inverse = pool / (mean_bytes * kept_bytes)
+        requests = mean_bytes * inverse
+        f[_KV_CAPACITY + i] = max(kept_bytes * inverse, 0.0) * f[_CONTEXT + i]
         f[_FITS + i] = 1.0 if one_group >= f[_B + i] else 0.0
         running = min(f[_CLIENTS + i], min(max(requests, 1.0), slots))
         f[_RUNNING + i] = running
@@ -277,8 +281,8 @@ def _serve(c: Any, f: Array, n: int) -> None:
     stall_fraction, burst, serial = c["prefill_stall_fraction"], c["burst_fraction"], c["serial_prefill"]
     apart, use, transfer = c["disaggregated"], c["prefill_pool_utilisation"], c["transfer_s_per_byte"]
     queued_share = min(burst, 1.0)
-    pool_share, shared = apart / use, apart * queued_share / (1.0 - queued_share * use)
-    continuous, half_serial = (1.0 - static) * (1.0 - apart), 0.5 * static * serial
+    shared = apart * queued_share / (1.0 - queued_share * use)
+    continuous, half_serial, held = (1.0 - static) * (1.0 - apart), 0.5 * static * serial, 0
     for i in range(n):
         b, decoded, step = f[_BATCH + i], f[_OSL + i] - 1.0, f[_STEP + i]
         others = f[_MARGINAL + i] * (b - 1.0)
@@ -291,21 +295,33 @@ def _serve(c: Any, f: Array, n: int) -> None:
         first = first_overhead + f[_LONE + i] + step_wait * step + queued + transfer * f[_A + i]
         first += shared * max(use * (first + decoded * tpot) - f[_MARGINAL + i], 0.0)
         service = first + decoded * tpot
-        carried = f[_RUNNING + i] / service
-        pool = pool_share * carried * f[_MARGINAL + i]
-        requests = carried / (1.0 + pool) if apart == 1.0 else carried
+        requests = f[_RUNNING + i] / service
         waiting = f[_CLIENTS + i] - f[_RUNNING + i]
-        late = waiting / b * service
-        f[_TTFT + i] = first + late - half_serial * others
+        held += 1 if waiting > 0.0 else 0
+        f[_TTFT + i] = first - half_serial * others
         f[_TPOT + i] = tpot
-        f[_LATENCY + i] = service + late
+        f[_LATENCY + i] = service
         f[_OUT + i] = requests * f[_OSL + i]
         f[_IN + i] = requests * f[_ISL + i]
         f[_RUN + i] = f[_RUNNING + i]
         f[_WAITING + i] = waiting
-        # In a pool that prefills, its idle time is prefill's too.
-        f[_PREFILL + i] = min(requests * f[_MARGINAL + i] * (1.0 - apart + pool_share), 1.0)
-        f[_CACHED_SHARE + i] = min(requests * f[_CACHED_S + i] * (1.0 - apart + pool_share), 1.0)
+        f[_PREFILL + i] = min(requests * f[_MARGINAL + i], 1.0)
+        f[_CACHED_SHARE + i] = min(requests * f[_CACHED_S + i], 1.0)
+    if apart == 1.0:
+        for i in range(n):
+            requests = f[_RUNNING + i] / f[_LATENCY + i]
+            pool = requests / use * f[_MARGINAL + i]
+            requests /= 1.0 + pool
+            f[_OUT + i] = requests * f[_OSL + i]
+            f[_IN + i] = requests * f[_ISL + i]
+            # In a pool that prefills, its idle time is prefill's too.
+            f[_PREFILL + i] = min(requests / use * f[_MARGINAL + i], 1.0)
+            f[_CACHED_SHARE + i] = min(requests / use * f[_CACHED_S + i], 1.0)
+    if held > 0:
+        for i in range(n):
+            late = f[_WAITING + i] / f[_BATCH + i] * f[_LATENCY + i]
+            f[_TTFT + i] += late
+            f[_LATENCY + i] += late
 
 
 @jit
