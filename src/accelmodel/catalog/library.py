@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -203,12 +204,16 @@ class Library:
 
     @functools.cached_property
     def sources(self) -> dict[str, Source]:
-        """Every source by its key; a user's own folder may add more."""
+        """Every source by its key; a user's own folder may add more, and a snapshot of prices may hold its own."""
         found: dict[str, Source] = {}
         for root in self.roots:
             for path in (*(root / "hardware_profiles").glob("sources*.toml"), *root.glob("sources*.toml")):
                 for key, value in read_toml(path).items():
                     found.setdefault(key, parse(Source, value, f"{path}: {key}"))
+        for path in self.files("offers").values():
+            if re.search(r"^\[sources\.", path.read_text(encoding="utf-8"), re.MULTILINE):
+                for key, value in read_toml(path)["sources"].items():
+                    found.setdefault(key, parse(Source, value, f"{path}: sources.{key}"))
         return found
 
     def all_files(self) -> Iterator[Path]:
