@@ -96,6 +96,11 @@ class Library:
             return path
         raise InputError(f"no {_singular(kind)} is called '{name}'", key=_singular(kind), value=name, allowed=files)
 
+    def named(self, kind: str, name: str) -> str | None:
+        """The name of the entry that a name or alias means; None where nothing is so called."""
+        found = self.files(kind).get(name) or self._aliases(kind).get(_folded(name))
+        return None if found is None else found.stem
+
     @functools.cache  # noqa: B019  one library lives as long as the process
     def _aliases(self, kind: str) -> dict[str, Path]:
         aliases: dict[str, Path] = {}

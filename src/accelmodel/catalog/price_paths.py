@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import math
 import re
 from collections.abc import Sequence
 from typing import Annotated
@@ -37,7 +38,7 @@ class PricePath(Strict):
         first, last = day(start), day(date)
         if last < first:
             raise InputError(f"a price of {first} says nothing of {last}, which is before it", key="date", value=str(date))
-        factor = (1.0 - self.erosion_fraction_per_year) ** ((last - first).days / _DAYS_PER_YEAR)
+        factor = math.pow(1.0 - self.erosion_fraction_per_year, (last - first).days / _DAYS_PER_YEAR)
         for step in self.steps:
             if first < day(step.date) <= last:
                 factor *= 1.0 + step.change_fraction
