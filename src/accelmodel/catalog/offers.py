@@ -397,12 +397,12 @@ class Offers:
 
         `system` may also be an accelerator, `region` a provider of one.
         """
-        found = _newest(self._current_hours)
+        found = newest(self._current_hours)
         return [offer for offer in found if system in (None, offer.item) and term in (None, offer.term) and region in (None, offer.place)]
 
     def tokens(self, model: str | None = None) -> list[TokenOffer]:
         """Today's token offers (the newest of each id), or those of one catalogue model."""
-        return [offer for offer in _newest(self._tokens) if model in (None, offer.model)]
+        return [offer for offer in newest(self._tokens) if model in (None, offer.model)]
 
     def all_dated(self) -> list[HourOffer | TokenOffer]:
         """Every offer of every date, as a check of the catalogue needs them."""
@@ -553,7 +553,8 @@ def _distinct(offers: Iterable[Offer]) -> Iterator[Offer]:
         yield offer
 
 
-def _newest(offers: Iterable[Offer]) -> list[Offer]:
+def newest(offers: Iterable[Offer]) -> list[Offer]:
+    """The newest offer of each id."""
     found: dict[str, Offer] = {}
     for offer in sorted(offers, key=lambda offer: offer.date):
         found[offer.id] = offer

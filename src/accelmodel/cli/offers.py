@@ -88,7 +88,7 @@ def _print(found: Imported) -> None:
 @app.command()
 def fetch(
     form: Annotated[str, typer.Argument(metavar="aws", help="Whom to ask.")],
-    service: Annotated[str, typer.Argument(metavar="ec2|bedrock|bedrock-marketplace", help="Prices of what.")],
+    service: Annotated[str, typer.Argument(metavar="ec2|bedrock|bedrock-service|bedrock-marketplace", help="Prices of what.")],
     output: Annotated[Path, typer.Option("--output", metavar="FILE", help="Where to write the answers as they are, for `offers import aws`.")],
     region: Annotated[str, typer.Option("--region", help="Region that the prices are of.")] = "us-east-1",
 ) -> None:

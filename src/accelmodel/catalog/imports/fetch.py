@@ -14,9 +14,15 @@ _ENDPOINT_REGION = "us-east-1"
 _FILTERS = {
     "ec2": {"operatingSystem": "Linux", "tenancy": "Shared", "capacitystatus": "Used", "preInstalledSw": "NA", "marketoption": "OnDemand"},
     "bedrock": {},
+    "bedrock-service": {},
     "bedrock-marketplace": {},
 }
-_SERVICES = {"ec2": "AmazonEC2", "bedrock": "AmazonBedrock", "bedrock-marketplace": "AmazonBedrockFoundationModels"}
+_SERVICES = {
+    "ec2": "AmazonEC2",
+    "bedrock": "AmazonBedrock",
+    "bedrock-service": "AmazonBedrockService",
+    "bedrock-marketplace": "AmazonBedrockFoundationModels",
+}
 
 
 def client() -> Any:
