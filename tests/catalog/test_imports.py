@@ -199,6 +199,21 @@ def test_what_bedrock_lists_beside_tokens_of_text_is_counted(tmp_path: Path) -> 
     }
 
 
+def test_bedrocks_bulk_file_says_the_same(tmp_path: Path) -> None:
+    products = [json.loads(text) for text in json.loads((LISTS / "aws_bedrock_get_products.json").read_text())["PriceList"]]
+    bulk = {
+        "offerCode": "AmazonBedrock",
+        "publicationDate": "2026-11-21T00:12:34Z",
+        "products": {product["product"]["sku"]: product["product"] for product in products},
+        "terms": {"OnDemand": {product["product"]["sku"]: product["terms"]["OnDemand"] for product in products}},
+    }
+    path = tmp_path / "index.json"
+    path.write_text(json.dumps(bulk))
+    found = import_offers("aws", path, tmp_path / "bulk.toml", LIBRARY)
+    expected = tokens(imported("aws", "aws_bedrock_get_products.json", tmp_path))
+    assert {name: offer.prices for name, offer in tokens(found).items()} == {name: offer.prices for name, offer in expected.items()}
+
+
 # --- SkyPilot ---
 
 

@@ -141,7 +141,7 @@ def test_a_discount_is_taken_off_by_name(tmp_path: Path) -> None:
     assert offer.price == 55.04 * 0.75  # 41.28
     assert offer.id == "p5.48xlarge:on-demand:us-east-1 less edp-2026"
     assert offer.kind == "derived"
-    assert offer.formula == "list price x (1 - 0.25), 'edp-2026' of 2026-11-01 (treasury)"
+    assert offer.formula == "55.04 x (1 - 0.25), 'edp-2026' of 2026-11-01 (treasury)"
     assert not check(books, [tmp_path / "offers"])
 
 
@@ -169,7 +169,7 @@ def test_an_assumed_percentage_needs_no_file() -> None:
     offer = hour(Offers(Library()).find("on-demand less 12.5%", "p5.48xlarge"))
     assert offer.price == pytest.approx(48.16, rel=1e-12)  # 55.04 x 7 / 8
     assert offer.id == "p5.48xlarge:on-demand:us-east-1 less 12.5%"
-    assert offer.formula == "list price x (1 - 0.125), '12.5%', assumed"
+    assert offer.formula == "55.04 x (1 - 0.125), '12.5%', assumed"
 
 
 @pytest.mark.parametrize(

@@ -87,7 +87,8 @@ class _Offer(Strict):
     def after(self, discount: Discount) -> Self:
         """The same offer at a flat discount: every price times (1 - fraction)."""
         prices = {key: price * (1 - discount.fraction) for key, price in self.prices.items()}
-        formula = f"{self.formula or 'list price'} x (1 - {discount.fraction:g}), {discount.told}"
+        listed = f"({self.formula})" if self.formula else f"{self.prices['price']:.10g}" if "price" in self.prices else "list price"
+        formula = f"{listed} x (1 - {discount.fraction:g}), {discount.told}"
         kind = self.kind if self.kind == "estimated" else "derived"
         return self.model_copy(update={**prices, "kind": kind, "formula": formula, "less": discount.name})
 
@@ -377,7 +378,7 @@ def _converted(row: Any, currency: str, rate: Exchange) -> Any:
     prices = {key: row[key] for key in (*HOUR_PRICES, *TOKEN_PRICES) if isinstance(row.get(key), (int, float))}
     if not prices:
         return row | {"currency": "USD"}
-    listed = row.get("formula") or (f"{row['price']:g} {currency}" if "price" in prices else f"{currency} price")
+    listed = f"({row['formula']})" if "formula" in row else f"{row['price']:.10g} {currency}" if "price" in prices else f"{currency} price"
     kind = row.get("kind") if row.get("kind") == "estimated" else "derived"
     converted = {key: price * rate.value for key, price in prices.items()}
     return row | converted | {"currency": "USD", "kind": kind, "formula": f"{listed} x {rate.formula}"}
