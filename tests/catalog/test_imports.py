@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from accelmodel.catalog.checks import check
 from accelmodel.catalog.imports.snapshot import Imported, import_offers
@@ -369,11 +371,13 @@ def test_products_of_both_kinds_are_imported_apart(tmp_path: Path) -> None:
             '{"PriceList": [{"product": {"attributes": {"servicecode": "AmazonS3"}}, "terms": {}}]}',
             "holds no prices of EC2 or Bedrock, only of AmazonS3",
         ),
-        ("aws", '{"PriceList": [{"product": {}, "terms": {}}]}', "a product without 'attributes'"),
+        ("aws", '{"PriceList": [{"product": {}, "terms": {}}]}', "product.attributes: is not as the format has it"),
         ("litellm", '{"PriceList": []}', "is no price list of LiteLLM's: no entry has a 'litellm_provider'"),
         ("litellm", "[]", "is no price list of LiteLLM's"),
         ("litellm", '{"m": {"litellm_provider": "x", "input_cost_per_token": "cheap"}}', "m.input_cost_per_token: is not as the format has it"),
         ("litellm", '{"m": {"litellm_provider": "x", "mode": "rerank"}}', "holds no price that the catalogue can use (1 not a model of text)"),
+        ("aws", '{"a":' * 100_000, "is no price list: its JSON is nested too deeply"),
+        ("skypilot", "InstanceType,AcceleratorName,AcceleratorCount,Price,Region\n" + "x" * 200_000, "line 2: is not CSV: field larger than field limit"),
         ("skypilot", '{"a": 1}', "InstanceType: is not a column of this file"),
         ("skypilot", "InstanceType,AcceleratorName,AcceleratorCount,Prise,Region\n", "Price: is not a column of this file"),
     ],
@@ -405,3 +409,33 @@ def test_names_that_are_not_there_are_refused(tmp_path: Path) -> None:
         import_offers("litellm", LISTS / "litellm.json", tmp_path / "x.json", LIBRARY)
     with pytest.raises(InputError, match="none of its instance types is a system of the catalogue"):
         imported("skypilot", "skypilot_lambda_vms.csv", tmp_path)
+
+
+def places(document: Any, at: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """Every place in a JSON document, by the keys that lead there."""
+    inside = document.items() if isinstance(document, dict) else enumerate(document) if isinstance(document, list) else ()
+    return [at, *(place for key, value in inside for place in places(value, (*at, key)))] if at or inside else []
+
+
+@pytest.mark.parametrize(("form", "name"), [("aws", "aws_ec2_bulk.json"), ("aws", "aws_savings_plans.json"), ("aws", "products"), ("litellm", "litellm.json")])
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(data=st.data(), other=st.sampled_from([None, [], {}, "", "x", -1, 0, 1e30, ["x"], {"x": 1}]))
+def test_whatever_stands_in_a_list_is_read_or_refused(form: str, name: str, data: st.DataObject, other: object, tmp_path: Path) -> None:
+    if name == "products":
+        document = [json.loads(text) for text in json.loads((LISTS / "aws_bedrock_get_products.json").read_text())["PriceList"]][:10]
+    else:
+        document = json.loads((LISTS / name).read_text())
+    *way, last = data.draw(st.sampled_from([place for place in places(document) if place]))
+    holder = document
+    for key in way:
+        holder = holder[key]
+    holder[last] = other
+    path, output = tmp_path / "list.json", tmp_path / "x.toml"
+    path.write_text(json.dumps(document))
+    output.unlink(missing_ok=True)
+    try:
+        import_offers(form, path, output, LIBRARY)
+    except InputError:
+        assert not output.exists()
+    else:
+        assert not [finding for finding in check(LIBRARY, [output]) if finding.severity == "error"]

@@ -7,7 +7,6 @@ Both come down to items here: the attributes of a product and its terms.
 from __future__ import annotations
 
 import json
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -28,6 +27,13 @@ Payment = Literal["no upfront", "partial upfront", "all upfront"]
 
 class _Record(BaseModel):
     model_config = ConfigDict(alias_generator=to_camel, extra="ignore")
+
+
+class _Listed(_Record):
+    """A product with its terms by type and code, these not looked into: a list has a hundred thousand, of which few are read."""
+
+    attributes: dict[str, str]
+    terms: dict[str, dict[str, Any]]
 
 
 class Dimension(_Record):
@@ -69,16 +75,8 @@ def read(path: Path, library: Library, payment: Payment = "no upfront") -> tuple
     plans: list[Mapping[str, Any]] = []
     for document in read_json(path):
         _sort_out(document, path, items, plans)
-    by_service = Counter("AmazonEC2" if item.service == "AmazonEC2" else "AmazonBedrock" for item in items if _is_sold_here(item.service))
-    if plans:
-        by_service["AmazonEC2"] += 1
-    if len(by_service) > 1:
-        raise InputError("holds prices both by the hour (EC2) and by the token (Bedrock): import them apart", file=path)
-    if not by_service:
-        services = sorted({item.service or "unknown" for item in items})
-        raise InputError(f"holds no prices of EC2 or Bedrock, only of {', '.join(services)}" if services else "holds no products", file=path)
-    (service,) = by_service
-    wanted = [item for item in items if _is_sold_here(item.service)]
+    wanted = [item for item in items if _kind(item.service)]
+    service = _service(items, plans, path)
     currency = _currency(wanted)
     currencies = {currency} if wanted else set()
     if service == "AmazonBedrock":
@@ -89,15 +87,26 @@ def read(path: Path, library: Library, payment: Payment = "no upfront") -> tuple
             currencies |= aws_ec2.gather_savings(plan, library, payment, path, gathered)
     if len(currencies) > 1:
         raise InputError(f"holds prices in {' and '.join(sorted(currencies))}: import them apart", file=path)
-    for item in items:
-        if not _is_sold_here(item.service):
-            gathered.skip("of another service")
+    for _ in range(len(items) - len(wanted)):
+        gathered.skip("of another service")
     published = [item.published for item in items] + [str(plan.get("publicationDate", "")) for plan in plans]
     return gathered, Origin(f"AWS price list of {service}", "Amazon Web Services", "official", max(published)[:10] or None, min(currencies, default="USD"))
 
 
-def _is_sold_here(service: str) -> bool:
-    return service == "AmazonEC2" or service.startswith("AmazonBedrock")
+def _service(items: Iterable[Item], plans: Iterable[Mapping[str, Any]], path: Path) -> str:
+    """The one service that a file holds prices of; InputError where it is none of the two, or both."""
+    found = {kind for item in items if (kind := _kind(item.service))} | {"AmazonEC2" for _ in plans}
+    if len(found) > 1:
+        raise InputError("holds prices both by the hour (EC2) and by the token (Bedrock): import them apart", file=path)
+    if not found:
+        services = sorted({item.service or "unknown" for item in items})
+        raise InputError(f"holds no prices of EC2 or Bedrock, only of {', '.join(services)}" if services else "holds no products", file=path)
+    return found.pop()
+
+
+def _kind(service: str) -> str:
+    """AmazonEC2 or AmazonBedrock, of which the latter goes by several names; empty for another service."""
+    return service if service == "AmazonEC2" else "AmazonBedrock" if service.startswith("AmazonBedrock") else ""
 
 
 def _sort_out(document: Any, path: Path, items: list[Item], plans: list[Mapping[str, Any]]) -> None:
@@ -135,11 +144,12 @@ def _of_bulk(document: Mapping[str, Any], path: Path) -> Iterator[Item]:
 
 
 def _item(product: Any, terms: Mapping[str, Any], document: Mapping[str, Any], path: Path) -> Item:
-    attributes = product.get("attributes") if isinstance(product, dict) else None
-    if not isinstance(attributes, dict):
-        raise InputError("a product without 'attributes'", file=path, key="products")
-    service = document.get("serviceCode") or document.get("offerCode") or attributes.get("servicecode") or _service_of(attributes)
-    return Item(str(service), attributes, terms, str(document.get("publicationDate", "")), path)
+    try:
+        listed = _Listed.model_validate({"attributes": product.get("attributes") if isinstance(product, dict) else product, "terms": terms})
+    except ValidationError as error:
+        raise fault(error, path, "product") from None
+    service = document.get("serviceCode") or document.get("offerCode") or listed.attributes.get("servicecode") or _service_of(listed.attributes)
+    return Item(str(service), listed.attributes, listed.terms, str(document.get("publicationDate", "")), path)
 
 
 def _service_of(attributes: Mapping[str, str]) -> str:
@@ -152,16 +162,16 @@ def _service_of(attributes: Mapping[str, str]) -> str:
 def _currency(items: Iterable[Item]) -> str:
     """The currency of a list: USD where it states any price in USD, else the one that it mostly uses (a list of China's regions: CNY)."""
     found = Counter(
-        re.sub(r"[^A-Z]", "", currency)
+        currency
         for item in items
         for by_code in item.raw_terms.values()
         for term in by_code.values()
-        for dimension in _values(term, "priceDimensions")
-        for currency in dimension.get("pricePerUnit", ())
+        for dimension in _table(_table(term).get("priceDimensions")).values()
+        for currency in _table(_table(dimension).get("pricePerUnit"))
     )
     return "USD" if "USD" in found or not found else found.most_common(1)[0][0]
 
 
-def _values(raw: Any, key: str) -> list[Any]:
-    values = raw.get(key) if isinstance(raw, dict) else None
-    return [value for value in values.values() if isinstance(value, dict)] if isinstance(values, dict) else []
+def _table(raw: Any) -> dict[str, Any]:
+    """A part of a document that should be a table; whether it is, is told by whoever reads it in earnest."""
+    return raw if isinstance(raw, dict) else {}

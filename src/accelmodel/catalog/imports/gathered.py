@@ -100,6 +100,8 @@ def read_json(path: Path) -> Iterator[Any]:
             document, place = decoder.raw_decode(text, place)
         except json.JSONDecodeError as error:
             raise InputError(f"is not JSON: {error.msg} in line {error.lineno}, column {error.colno}", file=path) from None
+        except RecursionError:
+            raise InputError("is no price list: its JSON is nested too deeply", file=path) from None
         yield document
         place = re.compile(r"\s*").match(text, place).end()  # type: ignore[union-attr]  # matches always
 

@@ -76,11 +76,13 @@ def _rows(path: Path) -> Iterator[_Row]:
             raise InputError(
                 "is not a column of this file, so that it is no catalogue of SkyPilot's", file=path, key=column, value=column, allowed=reader.fieldnames
             )
-    for row in reader:
-        try:
+    try:
+        for row in reader:
             yield _Row.model_validate(row)
-        except ValidationError as error:
-            raise fault(error, path, f"line {reader.line_num}") from None
+    except csv.Error as error:
+        raise InputError(f"is not CSV: {error}", file=path, key=f"line {reader.line_num + 1}") from None
+    except ValidationError as error:
+        raise fault(error, path, f"line {reader.line_num}") from None
 
 
 def _rental(row: _Row, provider: str, library: Library, gathered: Gathered) -> None:
