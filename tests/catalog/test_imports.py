@@ -353,6 +353,8 @@ def test_products_of_both_kinds_are_imported_apart(tmp_path: Path) -> None:
 
 # --- bad input ---
 
+HEAD = "InstanceType,AcceleratorName,AcceleratorCount,Price,Region\n"
+
 
 @pytest.mark.parametrize(
     ("form", "text", "words"),
@@ -376,8 +378,8 @@ def test_products_of_both_kinds_are_imported_apart(tmp_path: Path) -> None:
         ("litellm", "[]", "is no price list of LiteLLM's"),
         ("litellm", '{"m": {"litellm_provider": "x", "input_cost_per_token": "cheap"}}', "m.input_cost_per_token: is not as the format has it"),
         ("litellm", '{"m": {"litellm_provider": "x", "mode": "rerank"}}', "holds no price that the catalogue can use (1 not a model of text)"),
-        ("aws", '{"a":' * 100_000, "is no price list: its JSON is nested too deeply"),
-        ("skypilot", "InstanceType,AcceleratorName,AcceleratorCount,Price,Region\n" + "x" * 200_000, "line 2: is not CSV: field larger than field limit"),
+        pytest.param("aws", '{"a":' * 100_000, "is no price list: its JSON is nested too deeply", id="deep"),
+        pytest.param("skypilot", HEAD + "x" * 200_000, "line 2: is not CSV: field larger than field limit", id="wide"),
         ("skypilot", '{"a": 1}', "InstanceType: is not a column of this file"),
         ("skypilot", "InstanceType,AcceleratorName,AcceleratorCount,Prise,Region\n", "Price: is not a column of this file"),
     ],
