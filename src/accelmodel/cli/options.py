@@ -68,7 +68,7 @@ MONEY = {
     "occupancy": Shared(float, "Share of the hours in which the replica carries the load."),
     "site": Shared(str, "Site, for tariff and PUE."),
     "owner": Shared(str, "Whose cost of ownership."),
-    "tier": Shared(str, "Tier of a token price: standard, batch, flex, priority."),
+    "tier": Shared(str, "Tier of a token price: standard, batch, flex, priority, long (more input than the standard price covers)."),
 }
 
 # What a search for the best replica leaves open, and what it finds itself.
