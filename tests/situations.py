@@ -1,4 +1,4 @@
-"""Legal replicas and loads drawn at random over the whole catalogue, and profiles altered one figure at a time."""
+"""Legal replicas and loads drawn at random over the whole catalogue, profiles altered one figure at a time, and measurements made up."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from accelmodel.catalog.calibrations import Calibration, Parameters
@@ -14,7 +15,10 @@ from accelmodel.catalog.hardware import Accelerator
 from accelmodel.core.replica import Replica
 from accelmodel.errors import InputError
 from accelmodel.serving.steady_state import Grid, closed_loop
+from accelmodel.studies.calibrate import shaken_constants
+from accelmodel.studies.measured import measurements
 from accelmodel.studies.points import library, replica
+from accelmodel.studies.validate import quantities
 
 WEIGHTS = (None, "bf16", "fp16", "fp8", "fp4", "nvfp4", "mxfp4", "int8", "int4")
 SIZES = (1, 2, 4, 8, 12, 16, 32, 64, 72, 128, 144)
@@ -136,3 +140,33 @@ def random_loads(rng: np.random.Generator, count: int) -> np.ndarray[tuple[int, 
             hit,
         ]
     )
+
+
+MEASURED = {
+    "source": "own bench",
+    "engine": "NxD Inference",
+    "scenario": "static",
+    "serving_mode": "static",
+    "trust": "A",
+    "precision_weights": "bf16",
+    "note": "",
+}
+PLACES = (
+    ("Llama-3.1-8B", "Trainium2", 1, 4),
+    ("Llama-3.1-8B", "Inferentia2", 4, 8),
+    ("Llama-3.3-70B", "Trainium2", 16, 64),
+    ("Llama-2-13b", "Trainium1", 16, 32),
+)
+
+
+def made_up(overhead: float) -> pd.DataFrame:
+    """Static waves on Neuron whose steps are those of the engine with another overhead per layer."""
+    table = []
+    for model, accelerator, chips, ranks in PLACES:
+        for batch in (1, 4, 16):
+            place = {"model": model, "accelerator": accelerator, "num_accelerators": chips, "tp": float(ranks)}
+            table.append(MEASURED | place | {"isl": 1024.0, "osl": 1024.0, "concurrency": float(batch), "metric": "tpot_ms", "value": 1.0})
+    rows = pd.DataFrame(table)
+    runs = measurements(rows).runs
+    rows["value"] = quantities(runs, shaken_constants({("base", ""): {"layer_overhead": overhead}}))["tpot_ms"]
+    return rows

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from accelmodel.errors import DoesNotFitError, InputError
     from accelmodel.studies.anchor import anchor
     from accelmodel.studies.calibrate import calibrate
+    from accelmodel.studies.explain import explain
     from accelmodel.studies.optimize import optimize
     from accelmodel.studies.points import Point, evaluate, replica
     from accelmodel.studies.run import Run, run
@@ -34,6 +35,7 @@ __all__ = [
     "calibrate",
     "catalog",
     "evaluate",
+    "explain",
     "optimize",
     "replica",
     "run",
@@ -51,6 +53,7 @@ _HOME = {
     "anchor": "studies.anchor",
     "calibrate": "studies.calibrate",
     "evaluate": "studies.points",
+    "explain": "studies.explain",
     "optimize": "studies.optimize",
     "replica": "studies.points",
     "run": "studies.run",

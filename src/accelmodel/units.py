@@ -84,6 +84,15 @@ _DIMENSIONS = {
 }
 
 
+def si_unit(dimension: str) -> str:
+    """The SI unit of a dimension by name, `1` of a ratio.
+
+    >>> si_unit("bandwidth"), si_unit("ratio")
+    ('byte/s', '1')
+    """
+    return _DIMENSIONS[dimension] or "1"
+
+
 @functools.cache
 def _dimension_names() -> dict[object, str]:
     reg = registry()

@@ -11,40 +11,14 @@ import pandas as pd
 import pytest
 
 import accelmodel as am
+from accelmodel.catalog.calibrations import Anchoring
+from accelmodel.catalog.figures import Figure
 from accelmodel.cli.main import execute
-from accelmodel.studies.calibrate import folds, rows_of, shaken, shaken_constants
+from accelmodel.studies.anchor import half_width
+from accelmodel.studies.calibrate import anchoring_of, folds, rows_of, shaken
 from accelmodel.studies.calibration_files import write
 from accelmodel.studies.measured import measurements
-from accelmodel.studies.validate import quantities
-
-SHARED = {
-    "source": "own bench",
-    "engine": "NxD Inference",
-    "scenario": "static",
-    "serving_mode": "static",
-    "trust": "A",
-    "precision_weights": "bf16",
-    "note": "",
-}
-PLACES = (
-    ("Llama-3.1-8B", "Trainium2", 1, 4),
-    ("Llama-3.1-8B", "Inferentia2", 4, 8),
-    ("Llama-3.3-70B", "Trainium2", 16, 64),
-    ("Llama-2-13b", "Trainium1", 16, 32),
-)
-
-
-def made_up(overhead: float) -> pd.DataFrame:
-    """Static waves on Neuron whose steps are those of the engine with another overhead per layer."""
-    table = []
-    for model, accelerator, chips, ranks in PLACES:
-        for batch in (1, 4, 16):
-            place = {"model": model, "accelerator": accelerator, "num_accelerators": chips, "tp": float(ranks)}
-            table.append(SHARED | place | {"isl": 1024.0, "osl": 1024.0, "concurrency": float(batch), "metric": "tpot_ms", "value": 1.0})
-    rows = pd.DataFrame(table)
-    runs = measurements(rows).runs
-    rows["value"] = quantities(runs, shaken_constants({("base", ""): {"layer_overhead": overhead}}))["tpot_ms"]
-    return rows
+from situations import made_up
 
 
 def test_the_fit_moves_towards_what_made_the_data(tmp_path: Path) -> None:
@@ -166,5 +140,46 @@ def test_the_page_tells_of_left_out_groups_by_everything_that_matters(tmp_path: 
 
 
 def test_fits_start_from_priors_whatever_is_shipped() -> None:
-    found = measurements(made_up(1.0), from_priors=True)
+    prior = am.Library().calibration("neuron-prior-2026-11")
+    found = measurements(made_up(1.0), priors={prior.name: prior})
     assert {run.replica.calibration.name for run in found.runs} == {"neuron-prior-2026-11"}
+
+
+def test_the_width_after_an_anchor_is_students_of_the_rows_and_of_other_replicas() -> None:
+    """Scatter 0.1 worth 4 rows: after one row t(4) at 95 % is 2.132, times 0.1 sqrt 2; five more rows that agree with one another narrow it."""
+    scatter = Anchoring(
+        within=Figure(value=0.1, low=0.1, high=0.1, unit="1", kind="estimated"), rows=Figure(value=4.0, low=4.0, high=4.0, unit="1", kind="estimated")
+    )
+    assert half_width(scatter, 0.0, 1) == pytest.approx(2.131847 * 0.1 * math.sqrt(2.0), rel=1e-6)
+    # t(9) at 95 % is 1.833113; variance (4 x 0.01 + 5 x 0.01) / 9
+    assert half_width(scatter, 0.1, 6) == pytest.approx(1.833113 * 0.1 * math.sqrt(7 / 6), rel=1e-6)
+    assert half_width(scatter, 0.0, 6) < half_width(scatter, 0.1, 6) < half_width(scatter, 0.4, 6)
+
+
+def test_an_anchor_widens_again_where_its_rows_disagree() -> None:
+    replica = am.replica(**REPLICA)
+    point = am.evaluate(replica, input_tokens=1024, output_tokens=1024, concurrency=32)
+
+    def width(*factors: float) -> float:
+        rows = [own(tpot_ms=1e3 * point.time_per_output_token_s * factor).iloc[:1] for factor in factors]
+        after = am.evaluate(am.anchor(replica, pd.concat(rows)), input_tokens=1024, output_tokens=1024, concurrency=32)
+        return math.log(after.time_per_output_token_s_high90 / after.time_per_output_token_s_low90)
+
+    before = math.log(point.time_per_output_token_s_high90 / point.time_per_output_token_s_low90)
+    assert width(1.0, 1.0) < width(1.0) < before < width(0.5, 2.0)
+    assert width(1.0, 1.0) < width(0.95, 1.05) < width(0.8, 1.25)
+
+
+def test_scatter_within_sweeps_is_found_again() -> None:
+    """Sweeps of six rows: variances a scaled inverse chi-squared of 6 degrees about 0.1 squared, and offsets that must not count."""
+    chance = np.random.default_rng(3)
+    deviation = 0.1 * np.sqrt(6 / chance.chisquare(6, 400))
+    rows = [
+        {"sweep": str(number), "load": "closed", "measure": "time_per_output_token", "residual": residual}
+        for number, sigma in enumerate(deviation)
+        for residual in chance.normal(0.0, 0.5) + chance.normal(0.0, sigma, 6)
+    ]
+    found = anchoring_of(pd.DataFrame(rows))
+    assert list(found) == ["time_per_output_token"]
+    assert found["time_per_output_token"].within.value == pytest.approx(0.1, rel=0.1)
+    assert found["time_per_output_token"].rows.value == pytest.approx(6.0, rel=0.4)

@@ -322,6 +322,24 @@ def test_currency_and_dates_are_saved_and_a_convention_is_named(tmp_path: Path):
     assert saved[b"price_date"] == b"2026-07-15/2026-11"  # the Capacity Block's price; EC2's of 2026-07-20; Bedrock's
 
 
+def test_explain_names_the_convention_its_weights_and_a_price_that_was_given(tmp_path: Path):
+    path = tmp_path / "s.toml"
+    path.write_text(
+        BASE.replace('offer = "bedrock"', 'offer = "bedrock"\nattribution = "output-only"\npurchase_usd = 30000') + 'kind = "points"', encoding="utf-8"
+    )
+    am.run(path).save(tmp_path / "out")
+    term = am.explain(tmp_path / "out", study="s", row=0, column="cost_usd_per_mtok_output").term
+    weights = {part.name: part.value for part in term.parts if part.name.startswith("weight of")}
+    assert weights == {"weight of input": 0.0, "weight of cached_input": 0.0, "weight of output": 1.0}
+    [cost] = [part for part in term.parts if part.name == "replica_cost_usd_per_h"]
+    [hour] = [part for part in cost.parts if part.name == "cost per accelerator-hour"]
+    server = next(line for line in hour.parts if line.name == "server_capital_usd_per_h")
+    assert (server.parts[0].value, server.parts[0].kind) == (30_000, "given")
+    # Lines that the owner does not state are not in it.
+    assert sum(line.value for line in hour.parts) == pytest.approx(hour.value)
+    assert "software_usd_per_h" not in {line.name for line in hour.parts}
+
+
 def test_whoever_serves_itself_sizes_a_fleet_without_revenue(tmp_path: Path):
     path = tmp_path / "s.toml"
     text = BASE.replace('books = "cloud"', 'books = "self"').replace("[cases.a]\n[cases.b]\n", "")

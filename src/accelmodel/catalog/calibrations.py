@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
@@ -10,8 +11,9 @@ from accelmodel.catalog.figures import Figure, Name, Strict, of
 from accelmodel.catalog.hardware import Stack
 from accelmodel.errors import InputError, nearest_name
 
+_RANGE_IN_DEVIATIONS = 2 * 1.645  # a figure's range is the central 90 % of its prior
 _Efficiency = Annotated[Figure, of("ratio", 0.02, 1.2)]
-_Factor = Annotated[Figure, of("ratio", 0.01, 100.0)]
+_Factor = Annotated[Figure, of("ratio", 0.01, 1000.0)]
 _Overhead = Annotated[Figure, of("time", 0.0, 10.0, "s")]
 
 
@@ -35,6 +37,8 @@ class Parameters(Strict):
     gemm_floor_tokens: Annotated[Figure, of("tokens", 0, 1000)]
     expert_skew_exponent: Annotated[Figure, of("ratio", 0.5, 1.0)]
     expert_imbalance_factor: Annotated[Figure, of("ratio", 1.0, 5.0)]
+    expert_unread_fraction: Annotated[Figure, of("ratio", 0.0, 1.0)]
+    expert_prefill_factor: _Factor
     layer_overhead: _Overhead
     moe_layer_overhead: _Overhead
     mla_layer_overhead: _Overhead
@@ -44,14 +48,15 @@ class Parameters(Strict):
     prefill_layer_overhead: _Overhead
     prefill_latency_factor: _Factor
     first_token_overhead: _Overhead
-    first_step_wait_steps: Annotated[Figure, of("ratio", 0, 10)]
+    first_step_wait_steps: Annotated[Figure, of("ratio", 0, 100)]
     burst_fraction: Annotated[Figure, of("ratio", 0, 1)]
     prefill_stall_fraction: Annotated[Figure, of("ratio", 0, 2)]
     chunk_tokens: Annotated[Figure, of("tokens", 16, 1_000_000)]
     usable_memory_fraction: Annotated[Figure, of("ratio", 0.3, 1)]
     runtime_reserve: Annotated[Figure, of("memory", 0, 64, "GB")]
     graph_reserve: Annotated[Figure, of("memory", 0, 64, "GB")]
-    kv_admission_factor: Annotated[Figure, of("ratio", 0.5, 3)]
+    saturated_factor: Annotated[Figure, of("ratio", 0.3, 3)]
+    kv_reserved_fraction: Annotated[Figure, of("ratio", 0, 3)]
     kv_row_floor: Annotated[Figure, of("memory", 0, 65536)]
     prefill_pool_utilisation: Annotated[Figure, of("ratio", 0.05, 0.99)]
     prefill_square_factor: Annotated[Figure, of("ratio", 1, 2)]
@@ -69,6 +74,11 @@ def moved(figure: Figure, value: float, low: float | None, high: float | None, *
     return Figure(value=value, low=low, high=high, source=source, **kept)
 
 
+def deviation_of(figure: Figure) -> float:
+    """The standard deviation, in the logarithm, of a prior whose range is its central 90 %; a range down to 0 counts from a third of the value."""
+    return math.log(figure.si_high / max(figure.si_low, figure.si / 3.0)) / _RANGE_IN_DEVIATIONS
+
+
 class ServingEngine(Strict):
     """A serving engine: what it multiplies, and the names by which measurements call it."""
 
@@ -83,6 +93,17 @@ class Spread(Strict):
     time_to_first_token: Annotated[Figure, of("ratio", 1, 10)]
     time_per_output_token: Annotated[Figure, of("ratio", 1, 10)]
     throughput: Annotated[Figure, of("ratio", 1, 10)]
+
+
+class Anchoring(Strict):
+    """How far rows of one replica scatter about their own mean ratio to the prediction, in the logarithm: what an anchor leaves uncertain.
+
+    Variances differ between replicas as a scaled inverse chi-squared of `rows` degrees of freedom about the square of `within`: what a replica's own
+    measurements say of their scatter is weighed against that, row for row.
+    """
+
+    within: Annotated[Figure, of("ratio", 1e-4, 10)]
+    rows: Annotated[Figure, of("ratio", 0.01, 10_000)]
 
 
 Measure = Literal["time_to_first_token", "time_per_output_token", "request_latency", "throughput", "power", "energy"]
@@ -107,8 +128,8 @@ class Correlation(Strict):
 class Calibration(Strict):
     """Parameters of the step model for some software stacks, with factors by serving engine and by accelerator generation.
 
-    A fitted one names its `prior`, and has `throughput_by_version` (saturated servers, by the label of an engine's version), `load_spreads` (by load, then
-    measure), the errors on left-out groups and the stronger correlations. `scale` multiplies parameters on top, by a fit or an anchor; files do not hold it.
+    A fitted one names its `prior`, and has `load_spreads` (by load, then measure), `anchoring` (by measure), the errors on left-out groups and the stronger
+    correlations. `scale` multiplies parameters on top, by a fit or an anchor; files do not hold it.
     """
 
     name: Name
@@ -124,8 +145,8 @@ class Calibration(Strict):
     extrapolated: tuple[str, ...] = ()
     spreads: dict[Literal["seen", "moe", "extrapolated"], Spread] = Field(default_factory=dict)
     prior: Name | None = None
-    throughput_by_version: dict[str, _Factor] = Field(default_factory=dict)
     load_spreads: dict[str, dict[Measure, Annotated[Figure, of("ratio", 1, 100)]]] = Field(default_factory=dict)
+    anchoring: dict[Measure, Anchoring] = Field(default_factory=dict)
     errors: dict[str, FitError] = Field(default_factory=dict)
     correlations: tuple[Correlation, ...] = ()
     scale: dict[str, float] = Field(default_factory=dict)

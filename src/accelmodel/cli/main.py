@@ -13,9 +13,10 @@ from typing import Annotated, cast
 
 import typer
 
-from accelmodel.cli import catalog
+from accelmodel.cli import catalog, offers
 from accelmodel.cli.calibrate import calibrate
 from accelmodel.cli.evaluate import evaluate
+from accelmodel.cli.explain import explain
 from accelmodel.cli.optimize import optimize
 from accelmodel.cli.output import emit, is_debugging, tell
 from accelmodel.cli.run import new, run
@@ -36,8 +37,10 @@ app.command()(evaluate)
 app.command()(optimize)
 app.command()(validate)
 app.command()(calibrate)
+app.command()(explain)
 app.command()(new)
 app.add_typer(catalog.app, name="catalog")
+app.add_typer(offers.app, name="offers")
 
 
 def _print_version(asked: bool) -> None:

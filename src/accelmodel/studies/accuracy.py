@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import math
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from accelmodel.catalog.calibrations import Calibration
+from accelmodel.catalog.library import Library
+from accelmodel.catalog.references import Reference
+from accelmodel.core.kernels import Array
+from accelmodel.studies import floors
+from accelmodel.studies.anchor import half_width
 from accelmodel.studies.calibrate import Calibrated
+from accelmodel.studies.causes import cause
 from accelmodel.studies.measured import METRICS
 from accelmodel.studies.validate import Report, errors
 
 _SHOWN = ("tpot_ms", "itl_ms", "ttft_ms", "output_tok_s", "e2e_ms", "power_w")
-_TITLES = {
+TITLES = {
     "tpot_ms": "time per output token",
     "itl_ms": "time between tokens",
     "ttft_ms": "time to first token",
@@ -22,20 +29,36 @@ _TITLES = {
     "e2e_ms": "request latency",
     "power_w": "power of the accelerators",
 }
+UNITS = {"tpot_ms": "ms", "itl_ms": "ms", "ttft_ms": "ms", "output_tok_s": "tokens/s", "e2e_ms": "ms", "power_w": "W"}
+REFERENCE = "published_accuracy"  # the catalogue's entry of other tools' errors and of goals
+_GOAL = "goal-"  # its groups of goals, by kind of load
 _HEAD = "| {} | rows | median % | mean % | 90th % | bias % | in the 90 % interval |\n|---|---|---|---|---|---|---|"
 _WORST = 10
 _FEW = 5  # rows below which a level is not shown
+_ANCHORS = (1, 3, 10)  # rows of one's own
+_MANY = 20  # rows below which nothing is said of what is reachable
+_REACHABLE = """\
+Median / mean % (rows). *Repeats*: rows that share every published label with a row of another value, against the middle of those values: no
+predictor that goes by the labels can do better on them; *whatever release*: the same if the engine's release were not published either. *Offset*:
+what this engine's predictions, made without the group, would reach for an oracle that also knew the typical ratio of the other rows alike in model
+and accelerator; and in release of the engine and dtypes; and in parallelism; and in lengths. What falls away from left to right is an offset that
+something constant causes and no label names; what stays to the right is shape over the load, and noise. Numbers of rows differ: an offset needs
+two other rows.
+"""
 
 
-def page(result: Calibrated) -> str:
-    """The page."""
-    return "\n".join(_lines(result)) + "\n"
+def shown(result: Calibrated) -> pd.DataFrame:
+    """The predicted rows that the page is about, with their `quantity`."""
+    rows = result.left_out.predicted.assign(quantity=result.left_out.predicted["metric"].map(METRICS))
+    return rows[rows["quantity"].isin(_SHOWN)].reset_index(drop=True)
 
 
-def _lines(result: Calibrated) -> Iterator[str]:
-    report = result.left_out
-    rows = report.predicted.assign(quantity=report.predicted["metric"].map(METRICS))
-    rows = rows[rows["quantity"].isin(_SHOWN)]
+def page(result: Calibrated, catalog: Library, pictures: Mapping[str, str]) -> str:
+    """The page; `pictures` are drawings beside it, quantity -> file name."""
+    return "\n".join(_lines(result, shown(result), catalog.reference(REFERENCE), pictures)) + "\n"
+
+
+def _lines(result: Calibrated, rows: pd.DataFrame, reference: Reference, pictures: Mapping[str, str]) -> Iterator[str]:
     yield "# Accuracy"
     yield ""
     yield "Written by `accelmodel calibrate MEASURED --output DIR --report FILE`. Every prediction below is made by a fit that did not see the row's group (a"
@@ -45,20 +68,104 @@ def _lines(result: Calibrated) -> Iterator[str]:
     yield "construction; what they cover of a group that played no part in them stands below."
     for calibration in result.calibrations:
         yield from _fit(calibration)
+    yield from _peers(result.calibrations, reference)
+    yield from _pictures(rows, pictures)
+    yield from _reachable(rows, reference)
+    yield from _labels(rows)
     yield from _table("By what is measured, and how it is loaded", rows, ["quantity", "load"])
     for title, column in (("By accelerator", "accelerator_name"), ("By model", "model_name"), ("By serving engine", "engine_name")):
         yield from _table(title, rows, ["quantity", column])
     yield from _coverage(rows)
+    yield from _parameters(result)
+    yield from _anchored(result.calibrations)
     yield from _worst(rows)
-    yield from _skipped(report)
+    yield from _skipped(result.left_out)
     yield from _extrapolated(result.calibrations)
+
+
+def _peers(calibrations: Iterable[Calibration], reference: Reference) -> Iterator[str]:
+    """Errors of the fits beside those that the catalogue has of other tools."""
+    tools = {name: group for name, group in reference.groups.items() if not name.startswith(_GOAL)}
+    fits = tuple(calibrations)
+    yield "\n## Beside other tools\n"
+    yield f"Median / mean %. {reference.note}\n"
+    yield "| quantity | " + " | ".join([*(f"`{fit.name}`" for fit in fits), *tools]) + " |"
+    yield "|---" * (1 + len(fits) + len(tools)) + "|"
+    named = {figure.rpartition("_")[0] for group in tools.values() for figure in group}
+    for quantity in (name for name in _SHOWN if name in named):
+        own = [_pair(fit.errors[quantity].median, fit.errors[quantity].mean) if quantity in fit.errors else "" for fit in fits]
+        theirs = [_pair(*(_share(group, quantity, statistic) for statistic in ("median", "mean"))) for group in tools.values()]
+        yield f"| {TITLES[quantity]} | " + " | ".join([*own, *theirs]) + " |"
+    sources = sorted({figure.source for group in tools.values() for figure in group.values() if figure.source})
+    notes = sorted({f"{name}: {figure.note}" for name, group in tools.items() for figure in group.values() if figure.note})
+    yield "\nSource of the others' figures: " + ", ".join(f"`{source}`" for source in sources) + ". " + "; ".join(notes) + "."
+
+
+def _share(group: Mapping[str, Any], quantity: str, statistic: str) -> str | float | None:
+    """A figure of an error as a fraction; as a range where it is estimated; None where there is none."""
+    figure = group.get(f"{quantity}_{statistic}")
+    if figure is None:
+        return None
+    return figure.si if figure.si_low == figure.si_high else f"{100 * figure.si_low:.0f} to {100 * figure.si_high:.0f}"
+
+
+def _pair(*shares: str | float | None) -> str:
+    """Median and mean in percent."""
+    return " / ".join("-" if share is None else share if isinstance(share, str) else f"{100 * share:.1f}" for share in shares)
+
+
+def _of(error: Array) -> str:
+    """Median and mean of some errors, where they are enough to say so."""
+    return _pair(float(np.median(error)), float(error.mean())) + f" ({len(error):,})" if len(error) >= _FEW else ""
+
+
+def _pictures(rows: pd.DataFrame, pictures: Mapping[str, str]) -> Iterator[str]:
+    """The drawings, each with what it shows in words."""
+    yield "\n## Predicted against measured"
+    for quantity, name in pictures.items():
+        some = rows[rows["quantity"] == quantity]
+        ratio = some["predicted"].to_numpy(dtype=float) / some["value"].to_numpy(dtype=float)
+        within = np.mean(np.abs(np.log(ratio)) <= np.log(2.0))
+        text = f"Predicted against measured {TITLES[quantity]}, {len(some):,} rows by kind of load, {100 * within:.0f} % of them within a factor of two"
+        yield f"\n![{text}]({name})"
+
+
+def _reachable(rows: pd.DataFrame, reference: Reference) -> Iterator[str]:
+    """What predictors could reach that know more, or less, than the published labels."""
+    yield "\n## What the published labels allow\n"
+    yield from _REACHABLE.splitlines()
+    yield ""
+    yield "| | as predicted | goal | repeats | whatever release | " + " | ".join(f"offset: {name}" for name in floors.ORACLES) + " |"
+    yield "|---" * (5 + len(floors.ORACLES)) + "|"
+    groups: Iterable[tuple[Any, pd.DataFrame]] = rows.groupby(["quantity", "load"], sort=True)
+    for (quantity, load), some in groups:
+        if len(some) < _MANY:
+            continue
+        error = np.abs(some["predicted"].to_numpy(dtype=float) / some["value"].to_numpy(dtype=float) - 1.0)
+        goals = reference.groups.get(_GOAL + load, {})
+        goal = [_share(goals, quantity, statistic) for statistic in ("median", "mean")]
+        oracles = [_of(floors.errors_after_offset(some, by)) for by in floors.ORACLES.values()]
+        cells = [_of(error), "" if goal == [None, None] else _pair(*goal), _of(floors.errors_of_repeats(some))]
+        yield f"| {TITLES[quantity]}, {load} | " + " | ".join([*cells, _of(floors.errors_of_repeats(some, any_release=True)), *oracles]) + " |"
+
+
+def _labels(rows: pd.DataFrame) -> Iterator[str]:
+    """Errors where a label is published and where it is not."""
+    yield "\n### Labels that only some sources publish\n"
+    yield "Median / mean % (rows) of rows that publish a label and of those that do not. They differ in more than the label: a hint of what it would"
+    yield "unlock, no proof.\n"
+    yield "| label | of | published | not published |\n|---|---|---|---|"
+    groups: Iterable[tuple[Any, pd.DataFrame]] = rows.groupby(["quantity", rows["load"].str.partition("-")[0]], sort=True)
+    for (quantity, load), some in groups:
+        for label, known, unknown in floors.errors_by_label(some):
+            yield f"| {label} | {TITLES[quantity]}, {load} | {_of(known)} | {_of(unknown)} |"
 
 
 def _fit(calibration: Calibration) -> Iterator[str]:
     yield f"\n**{calibration.title}** (`{calibration.name}`): {calibration.fitted_on}.\n"
     yield "| quantity | rows | median % | mean % | 90th % |\n|---|---|---|---|---|"
     for name, error in calibration.errors.items():
-        yield f"| {_TITLES.get(name, name)} | {error.rows:,} | {100 * error.median:.1f} | {100 * error.mean:.1f} | {100 * error.p90:.1f} |"
+        yield f"| {TITLES.get(name, name)} | {error.rows:,} | {100 * error.median:.1f} | {100 * error.mean:.1f} | {100 * error.p90:.1f} |"
     yield "\nThese are the plain rows that the fit is made on; the tables below hold every row that is predicted, odd ones too."
 
 
@@ -69,7 +176,7 @@ def _table(title: str, rows: pd.DataFrame, by: list[str]) -> Iterator[str]:
     for (quantity, level), group in groups:
         if len(group) >= _FEW:
             found = errors(*(group[name].to_numpy(dtype=float) for name in ("value", "predicted", "predicted_low90", "predicted_high90")))
-            yield f"| {_TITLES[quantity]}, {level} | {_cells(found)} |"
+            yield f"| {TITLES[quantity]}, {level} | {_cells(found)} |"
 
 
 def _cells(found: dict[str, Any]) -> str:
@@ -90,29 +197,50 @@ def _coverage(rows: pd.DataFrame) -> Iterator[str]:
         inside = [error[group == name] <= np.quantile(error[group != name], 0.9) for name in set(group.tolist()) if (group != name).sum() >= _FEW]
         if inside and len(table) >= _FEW:
             share = np.concatenate(inside)
-            yield f"| {_TITLES[quantity]}, {load} | {len(share):,} | {100 * share.mean():.0f} |"
+            yield f"| {TITLES[quantity]}, {load} | {len(share):,} | {100 * share.mean():.0f} |"
+
+
+def _parameters(result: Calibrated) -> Iterator[str]:
+    """Whether intervals are better where the parameters' covariance widens them."""
+    yield "\n### What the parameters' own uncertainty adds\n"
+    yield "Deviation, in percent, of left-out rows from their predictions, and of the predictions by the covariance of the parameters; and how much of unseen"
+    yield "groups lies within a width that is the same for all rows, and within one that grows with the row's own variance.\n"
+    yield "| | rows | rows' deviation | parameters' deviation | within, one width % | within, own width % |\n|---|---|---|---|---|---|"
+    for calibration, (problem, judged) in zip(result.calibrations, result.fits, strict=True):
+        error = np.abs(problem.measured - judged.left_out)
+        for quantity in sorted(set(problem.quantity.tolist())):
+            some = (problem.quantity == quantity) & np.isfinite(error)
+            if some.sum() >= _MANY:
+                own = judged.variance[some]
+                one, grown = (floors.coverage_of_unseen(error[some], variance, problem.groups[some]) for variance in (0.0 * own, own))
+                deviations = f"{100 * np.median(error[some]) / floors.MEDIAN_OF_NORMAL:.1f} | {100 * np.sqrt(np.median(own)):.1f}"
+                yield f"| {TITLES[quantity]}, `{calibration.name}` | {some.sum():,} | {deviations} | {100 * one:.1f} | {100 * grown:.1f} |"
+
+
+def _anchored(calibrations: Iterable[Calibration]) -> Iterator[str]:
+    """What measurements of one's own leave of the intervals."""
+    yield "\n### With measurements of one's own\n"
+    yield "The factor that bounds 90 %, and what an anchor leaves of it after so many rows of one replica that scatter as replicas here do; from the scatter of"
+    yield "left-out rows within replicas. Never wider than without, unless one's own rows scatter further than that.\n"
+    yield "| | without | " + " | ".join(f"{count} row{'s' if count > 1 else ''}" for count in _ANCHORS) + " |"
+    yield "|---" * (2 + len(_ANCHORS)) + "|"
+    for calibration in calibrations:
+        for name, scatter in calibration.anchoring.items():
+            before = getattr(calibration.spreads["seen"], name).si
+            after = [min(before, math.exp(half_width(scatter, scatter.within.si, count))) for count in _ANCHORS]
+            yield f"| {name.replace('_', ' ')}, `{calibration.name}` | {before:.2f} | " + " | ".join(f"{factor:.2f}" for factor in after) + " |"
 
 
 def _worst(rows: pd.DataFrame) -> Iterator[str]:
     yield "\n## The worst rows\n"
-    yield "The largest error of each model, accelerator and engine, for the ten worst of them.\n"
-    yield "| model | accelerator | engine | load | metric | measured | predicted | suspected |\n|---|---|---|---|---|---|---|---|"
+    yield "The largest error of each model, accelerator and engine, for the ten worst of them; and what the measurements themselves say about it, by"
+    yield "Little's law, by other rows of the same labels and by other loads of the same sweep.\n"
+    yield "| model | accelerator | engine | load | metric | measured | predicted | found |\n|---|---|---|---|---|---|---|---|"
     error = np.abs(np.log(rows["predicted"].to_numpy(dtype=float) / rows["value"].to_numpy(dtype=float)))
     ranked = rows.assign(error=error).sort_values("error", ascending=False).drop_duplicates(["model_name", "accelerator_name", "engine"])
     for row in ranked.head(_WORST).to_dict("records"):
         names = f"{row['model_name']} | {row['accelerator_name']} | {row['engine']} | {row['load']}"
-        yield f"| {names} | {row['metric']} | {row['value']:.4g} | {row['predicted']:.4g} | {_cause(row)} |"
-
-
-def _cause(row: dict[Any, Any]) -> str:
-    """What is thought to be behind an error; the label that would tell."""
-    if row["load"].startswith("pools"):
-        return "sizes of the pools, or drafted tokens, are not published"
-    if row["quantity"] == "ttft_ms":
-        return "queueing at this load: the memory left for the cache decides, and its dtype is not published" if row["predicted"] > row["value"] else "waiting"
-    if row["load"] == "wave":
-        return "an old release of the engine"
-    return "settings that the source does not print (drafted tokens, captured graphs, limits of the batch)"
+        yield f"| {names} | {row['metric']} | {row['value']:.4g} | {row['predicted']:.4g} | {cause(row, rows)} |"
 
 
 def _skipped(report: Report) -> Iterator[str]:

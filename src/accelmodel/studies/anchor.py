@@ -4,18 +4,27 @@ The ratio of measured to predicted, as a geometric mean over the rows, is taken 
 (throughput, cost, the simulator) is corrected alike: a factor a on time per output token divides every efficiency and multiplies every overhead of a step by
 a, which makes a step exactly a times as long; a factor b on time to first token falls on the prefill's latency, on the overheads before it and on the share
 of waiting.
+
+What stays uncertain is the scatter of other loads about that ratio. The calibration says how far rows of one replica scatter, and how much that differs
+between replicas; the scatter of one's own rows is weighed against it. With n rows of sample variance s^2, and `within` w worth m rows,
+
+    variance = (m w^2 + (n - 1) s^2) / (m + n - 1)       half-width = t(m + n - 1) sqrt(variance (1 + 1 / n))
+
+with Student's t at 95 %: the central 90 % of another row's logarithm. It narrows with rows that agree, and widens with rows that do not.
 """
 
 from __future__ import annotations
 
 import math
+import statistics
 from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 
-from accelmodel.catalog.calibrations import Calibration, Spread, moved
+from accelmodel.catalog.calibrations import Anchoring, Calibration, Spread, moved
 from accelmodel.catalog.figures import Figure
 from accelmodel.core.replica import Replica
 from accelmodel.errors import InputError
@@ -44,10 +53,9 @@ _RATES = {
 _FIRST = ("prefill_latency_factor", "first_token_overhead", "prefill_layer_overhead", "first_step_wait_steps", "burst_fraction")
 _QUANTITIES = {"ttft_ms": "first", "tpot_ms": "token", "itl_ms": "token", "output_tok_s": "rate", "total_tok_s": "rate", "req_s": "rate"}
 _ROUNDS = 40
-# What remains of the logarithm of an interval's half-width after one row, and what no number of rows takes away: on left-out groups the median error of
-# time per output token falls from 13 to 8.6 % with one row of the sweep and to 7.3 % with three; of first tokens from 26.5 to 22.6 and 20.9 %; of saturated
-# throughput from 14.9 to 10.1 and 8.1 %.
-_NARROWED = {"time_per_output_token": (0.66, 0.56), "time_to_first_token": (0.85, 0.79), "throughput": (0.68, 0.54)}
+_NORMAL = 1.645  # of a normal distribution, deviations to the end of its central 90 %
+_WIDEST = 10.0
+_UPPER = 0.95  # quantile of the upper end of a central 90 %
 
 
 def anchor(replica: Replica, measured: str | Path | pd.DataFrame) -> Replica:
@@ -57,15 +65,15 @@ def anchor(replica: Replica, measured: str | Path | pd.DataFrame) -> Replica:
     tokens or requests per second of the replica.
     """
     rows = _rows(measured)
-    ratios: dict[str, float] = {}
     scale: dict[str, float] = {}
     corrected = replica
     for _ in range(_ROUNDS):
-        ratios = _ratios(corrected, rows)
+        logs = _logs(corrected, rows)
+        ratios = {matter: math.exp(sum(values) / len(values)) for matter, values in logs.items()}
         token = ratios.get("token", ratios.get("rate", 1.0))
         first = ratios.get("first", token)
         _take_up(scale, token, first)
-        corrected = replace(replica, calibration=_scaled(replica.calibration, scale, rows))
+        corrected = replace(replica, calibration=_scaled(replica.calibration, scale, logs))
         if max(abs(math.log(token)), abs(math.log(first))) < 1e-6:
             break
     return corrected
@@ -84,8 +92,8 @@ def _rows(measured: str | Path | pd.DataFrame) -> pd.DataFrame:
     return kept
 
 
-def _ratios(replica: Replica, rows: pd.DataFrame) -> dict[str, float]:
-    """Geometric mean of measured over predicted seconds by matter: first tokens, tokens, and rates (turned round, so that slow is above 1)."""
+def _logs(replica: Replica, rows: pd.DataFrame) -> dict[str, list[float]]:
+    """Logarithms of measured over predicted seconds by matter: first tokens, tokens, and rates (turned round, so that slow is above 0)."""
     loads = (rows[column].to_numpy(dtype=float) for column in _NEEDED)
     isl, osl, users = loads
     out = dict(zip(OUTPUTS, closed_loop(replica.constants, Grid.of(isl, osl, users, 0.0 * isl), 1), strict=True))
@@ -105,7 +113,7 @@ def _ratios(replica: Replica, rows: pd.DataFrame) -> dict[str, float]:
         if not predicted > 0:
             raise InputError("the replica does not fit a load that was measured", key="concurrency", value=float(users[number]))
         logs[matter].append(math.log(predicted / value) if matter == "rate" else math.log(value / predicted))
-    return {matter: math.exp(sum(values) / len(values)) for matter, values in logs.items()}
+    return logs
 
 
 def _take_up(scale: dict[str, float], token: float, first: float) -> None:
@@ -116,23 +124,34 @@ def _take_up(scale: dict[str, float], token: float, first: float) -> None:
         scale[name] = scale.get(name, 1.0) * (first if name == "first_token_overhead" else first / token)
 
 
-def _scaled(calibration: Calibration, scale: dict[str, float], rows: pd.DataFrame) -> Calibration:
-    """A calibration with factors on its parameters, its spreads narrowed by what was measured."""
-    matters = [_QUANTITIES[METRICS[str(metric)]] for metric in rows["metric"]]
-    counts = {
-        "time_per_output_token": matters.count("token") + matters.count("rate"),
-        "time_to_first_token": matters.count("first"),
-        "throughput": matters.count("token") + matters.count("rate"),
-    }
-    spreads = {key: Spread(**{name: _narrowed(figure, name, counts[name]) for name, figure in spread}) for key, spread in calibration.spreads.items()}
+def _scaled(calibration: Calibration, scale: dict[str, float], logs: Mapping[str, Sequence[float]]) -> Calibration:
+    """A calibration with factors on its parameters, its spreads those that the measurements leave."""
+    steps = (*logs.get("token", ()), *logs.get("rate", ()))
+    told = {"time_per_output_token": steps, "time_to_first_token": tuple(logs.get("first", ())), "throughput": steps}
+    shares = {name: _share(calibration, name, found) for name, found in told.items()}
+    spreads = {key: Spread(**{name: _powered(figure, shares[name]) for name, figure in spread}) for key, spread in calibration.spreads.items()}
     return calibration.model_copy(update={"scale": dict(scale), "spreads": spreads, "load_spreads": {}})
 
 
-def _narrowed(figure: Figure, name: str, count: int) -> Figure:
-    """A spread after so many rows."""
-    if not count:
-        return figure
-    one, many = _NARROWED[name]
-    share = many + (one - many) / count
-    low, high = (None if bound is None else bound**share for bound in (figure.low, figure.high))
-    return moved(figure, figure.value**share, low, high, source=figure.source)
+def _share(calibration: Calibration, name: str, logs: Sequence[float]) -> float:
+    """What is left of the logarithm of a spread after so many rows: at most all of it, unless the rows scatter further than that themselves."""
+    scatter, seen = calibration.anchoring.get(name), calibration.spreads.get("seen")  # type: ignore[call-overload]
+    if not logs or scatter is None or seen is None:
+        return 1.0
+    before, own = math.log(getattr(seen, name).si), statistics.stdev(logs) if len(logs) > 1 else 0.0
+    return min(half_width(scatter, own, len(logs)), max(before, _NORMAL * own)) / before
+
+
+def half_width(scatter: Anchoring, own: float, count: int) -> float:
+    """Half of the central 90 % of another row's logarithm, after so many rows whose own standard deviation is `own`."""
+    from scipy.stats import t
+
+    freedom = scatter.rows.si + count - 1
+    variance = (scatter.rows.si * scatter.within.si**2 + (count - 1) * own**2) / freedom
+    return float(t.ppf(_UPPER, freedom)) * math.sqrt(variance * (1.0 + 1.0 / count))
+
+
+def _powered(figure: Figure, share: float) -> Figure:
+    """A spread whose logarithm is multiplied, within what a spread may be."""
+    low, high = (None if bound is None else min(bound**share, _WIDEST) for bound in (figure.low, figure.high))
+    return moved(figure, min(figure.value**share, _WIDEST), low, high, source=figure.source)

@@ -40,6 +40,10 @@ def of_replica(replica: Replica) -> Iterator[Assumption]:
             f"nothing measured on '{replica.accelerator.name}' was used: efficiencies are carried over from other accelerators",
             replica.calibration.name,
         )
+    if replica.has_experts and "moe" in replica.calibration.spreads:
+        width = replica.calibration.spreads["moe"].time_to_first_token.si
+        text = f"few mixtures of experts were measured on the software of '{replica.accelerator.name}', first tokens up to {width:g} times later than predicted"
+        yield Assumption(1, "experts", text, replica.calibration.name)
     if replica.accelerator.derivation is not None:
         derivation = replica.accelerator.derivation
         factors = ", ".join(f"{name} x {figure.value:g}" for name, figure in derivation.factors.items())

@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import datetime
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
@@ -22,13 +23,14 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from accelmodel.catalog.calibrations import Calibration, Correlation, FitError, Measure, Parameters, Spread, moved
+from accelmodel.catalog.calibrations import Anchoring, Calibration, Correlation, FitError, Measure, Parameters, Spread, deviation_of, moved
 from accelmodel.catalog.figures import Figure
 from accelmodel.catalog.library import Library
 from accelmodel.core.fold import Constants, fold
 from accelmodel.core.kernels import Array
 from accelmodel.core.replica import Replica
 from accelmodel.errors import InputError
+from accelmodel.studies.kernel_priors import Estimate, estimates, informed
 from accelmodel.studies.measured import METRICS, Measurements, Run, measurements
 from accelmodel.studies.validate import MEASURE_OF, Report, load_class, quantities, report
 
@@ -39,36 +41,31 @@ Mask = npt.NDArray[np.bool_]
 _NOISE = {"tpot_ms": 0.10, "itl_ms": 0.10, "ttft_ms": 0.25, "output_tok_s": 0.15, "e2e_ms": 0.15}
 _SWEEP = {"tpot_ms": 0.15, "itl_ms": 0.15, "ttft_ms": 0.25, "output_tok_s": 0.15, "e2e_ms": 0.15}
 _GROUP_POWER = -0.4
-_ERA = 0.08  # prior deviation of the saturated throughput of an engine's version; 0.15 made left-out groups slightly worse
 
 # Parameters that may differ between generations of accelerators and between serving engines, with the prior's deviation of each factor. Overheads per layer
-# are not among them: with a factor of their own they made left-out groups worse (time per output token 15.6 / 19.8 % instead of 13.7 / 18.4).
-_BY_GENERATION = {
-    "weight_bandwidth_efficiency": 0.08,
-    "kv_bandwidth_efficiency": 0.10,
-    "compute_efficiency_bf16": 0.15,
-    "compute_efficiency_fp8": 0.15,
-    "compute_efficiency_fp4": 0.15,
-    "link_efficiency": 0.20,
-}
-_BY_ENGINE = {
-    "first_token_overhead": 0.20,
-    "prefill_layer_overhead": 0.20,
-    "burst_fraction": 0.20,
-    "prefill_latency_factor": 0.08,
-    "sequence_overhead": 0.15,
-}
+# are not among them: with a factor of their own they made left-out groups worse.
+_BY_GENERATION = {"weight_bandwidth_efficiency": 0.08, "kv_bandwidth_efficiency": 0.10, "compute_efficiency_fp4": 0.15, "link_efficiency": 0.20}
+_BY_ENGINE = {"burst_fraction": 0.20, "first_step_wait_steps": 0.20, "sequence_overhead": 0.15}
 # Left at their priors: what measurements do not identify, and what is physics: every second is spent once, a whole square is twice a triangle.
 _FIXED = (
     *("chunk_tokens", "usable_memory_fraction", "runtime_reserve", "graph_reserve", "link_overlap_fraction", "scale_out_latency", "serial_prefill"),
     *("prefill_stall_fraction", "prefill_square_factor", "prefill_pool_utilisation", "kv_row_floor", "compute_efficiency_int8"),
+    *("expert_unread_fraction", "expert_prefill_factor"),
 )
-_RANGE_IN_DEVIATIONS = 2 * 1.645  # a figure's range is the central 90 % of its prior
+# Left at their priors, too, with what priors say of each engine: fitted, they made left-out groups no better, and all together worse. Each is tried again
+# where a calibration is ablated, so that a change of the engine or of the measurements brings back what then earns its place.
+_UNEARNED = (
+    *("attention_compute_efficiency", "expert_efficiency", "expert_imbalance_factor", "moe_layer_overhead", "linear_layer_overhead", "step_overhead"),
+    *("prefill_layer_overhead", "first_token_overhead"),
+)
+_UNEARNED_BY_GENERATION = {"compute_efficiency_bf16": 0.15, "compute_efficiency_fp8": 0.15}
+_UNEARNED_BY_ENGINE = {"first_token_overhead": 0.20, "prefill_layer_overhead": 0.20, "prefill_latency_factor": 0.08}
 
 _STEP = 1e-3
 _TOLD = 0.9  # a figure stays at its prior where its range shrinks by less than a tenth and it hardly moves
 _MOVED = 0.02
 _ENOUGH = 12  # rows from which a spread is taken
+_ENOUGH_SWEEPS = 5  # sweeps of three rows or more from which their scatter is taken
 _ENOUGH_FOR_FACTORS = 1000  # rows from which engines and generations get factors of their own
 _ITERATIONS = 8
 
@@ -90,7 +87,7 @@ class Slot:
     """One deviation: of a parameter, for all replicas or for those of one engine or generation (`level`), with its prior's standard deviation."""
 
     parameter: str
-    kind: str  # base, engine, generation, era
+    kind: str  # base, engine, generation
     level: str
     deviation: float
 
@@ -106,9 +103,10 @@ class Fit:
 
 
 class Problem:
-    """Rows of one calibration's stacks, and the engine as a function of the deviations."""
+    """Rows of one calibration's stacks, and the engine as a function of the deviations; `held` are factors on the priors' centres."""
 
     def __init__(self, found: Measurements, calibration: Calibration, rows: Sequence[Row], progress: Progress) -> None:
+        self.held: Mapping[str, float] = {}
         self.calibration = calibration
         self.progress = progress
         self.rows = tuple(rows)
@@ -128,26 +126,35 @@ class Problem:
         self.sweep_deviation = np.array([_SWEEP[row.quantity] for row in rows])
         self.engine = np.array([found.runs[row.run].replica.engine for row in rows])
         self.generation = np.array([found.runs[row.run].replica.accelerator.generation for row in rows])
-        saturated = np.array([found.runs[row.run].load == "saturated" for row in rows])
-        self.era = np.where(saturated, [found.runs[row.run].version for row in rows], "")
         self.slots = tuple(self._slots())
         self.masks = np.array([self._mask(slot) for slot in self.slots])
 
     def _slots(self) -> list[Slot]:
-        slots = []
-        for name in Parameters.model_fields:
-            figure = getattr(self.calibration.parameters, name)
-            if name in _FIXED or name.startswith("power_") or not figure.si_high > figure.si_low or figure.si <= 0.0:
-                continue
-            low = max(figure.si_low, figure.si / 3.0)
-            slots.append(Slot(name, "base", "", math.log(figure.si_high / low) / _RANGE_IN_DEVIATIONS))
+        names = [name for name in Parameters.model_fields if name not in _FIXED + _UNEARNED and not name.startswith("power_")]
+        slots = self._base(names)
         free = {slot.parameter for slot in slots}
-        for kind, table, levels in (("engine", _BY_ENGINE, self.engine), ("generation", _BY_GENERATION, self.generation)):
-            present = sorted(set(levels.tolist()))
-            if len(present) > 1 and len(self.rows) >= _ENOUGH_FOR_FACTORS:
-                slots += [Slot(name, kind, level, deviation) for name, deviation in table.items() if name in free for level in present]
-        slots += [Slot("", "era", era, _ERA) for era in sorted(set(self.era.tolist()) - {""})]
+        for kind, table in (("engine", _BY_ENGINE), ("generation", _BY_GENERATION)):
+            slots += self._levels(kind, {name: deviation for name, deviation in table.items() if name in free})
         return slots
+
+    def _base(self, names: Iterable[str]) -> list[Slot]:
+        """Deviations for all replicas, of those parameters whose priors have a width."""
+        figures = {name: getattr(self.calibration.parameters, name) for name in names}
+        return [Slot(name, "base", "", deviation_of(one)) for name, one in figures.items() if one.si_high > one.si_low and one.si > 0.0]
+
+    def _levels(self, kind: str, table: Mapping[str, float]) -> list[Slot]:
+        """Deviations of a kind's levels, where there are several and rows enough to tell."""
+        present = sorted(set(getattr(self, kind).tolist()))
+        if len(present) < 2 or len(self.rows) < _ENOUGH_FOR_FACTORS:
+            return []
+        return [Slot(name, kind, level, deviation) for name, deviation in table.items() for level in present]
+
+    def unearned(self) -> dict[str, list[Slot]]:
+        """What is not fitted but might be: title -> deviations."""
+        found = {name: self._base([name]) for name in _UNEARNED}
+        for kind, table in (("serving engine", _UNEARNED_BY_ENGINE), ("generation", _UNEARNED_BY_GENERATION)):
+            found |= {f"{name}, by {kind}": self._levels(kind.split()[-1], {name: deviation}) for name, deviation in table.items()}
+        return {title: slots for title, slots in found.items() if slots}
 
     def _mask(self, slot: Slot) -> Mask:
         if slot.kind == "base":
@@ -155,26 +162,26 @@ class Problem:
         found: Mask = getattr(self, slot.kind) == slot.level
         return found
 
+    def with_slots(self, slots: Sequence[Slot], held: Mapping[str, float]) -> Problem:
+        """The same rows with other deviations, or fewer, and factors on the priors' centres."""
+        other = copy(self)
+        other.slots, other.held = tuple(slots), held
+        other.masks = np.array([self._mask(slot) for slot in slots])
+        return other
+
     def log_predictions(self, values: Array, nudged: str = "") -> Array:
         """Log of every row's prediction under deviations, one parameter nudged for all replicas; NaN where a replica does not fit."""
-        found = quantities(self.runs, shaken_constants(_by_level(self.slots, values), nudged))
+        found = quantities(self.runs, shaken_constants(_by_level(self.slots, values, self.held), nudged))
         with np.errstate(invalid="ignore", divide="ignore"):
-            logs = np.array(
+            return np.array(
                 [math.log(found[quantity][run]) if found[quantity][run] > 0 else math.nan for quantity, run in zip(self.quantity, self.run_of, strict=True)]
             )
-        for slot, value, mask in zip(self.slots, values, self.masks, strict=True):
-            if slot.kind == "era":
-                logs = logs + value * mask
-        return logs
 
     def jacobian(self, values: Array, logs: Array) -> Array:
         """Derivatives of the log predictions, (rows, slots): one run of the engine per parameter."""
         columns = np.zeros((len(self.slots), len(self.rows)))
         slopes: dict[str, Array] = {}
         for index, slot in enumerate(self.slots):
-            if slot.kind == "era":
-                columns[index] = self.masks[index]
-                continue
             if slot.parameter not in slopes:
                 slopes[slot.parameter] = (self.log_predictions(values, slot.parameter) - logs) / _STEP
             columns[index] = np.where(self.masks[index], slopes[slot.parameter], 0.0)
@@ -229,12 +236,12 @@ class Problem:
 Levels = Mapping[tuple[str, str], Mapping[str, float]]
 
 
-def _by_level(slots: Sequence[Slot], values: Array) -> Levels:
+def _by_level(slots: Sequence[Slot], values: Array, held: Mapping[str, float] | None = None) -> Levels:
     """(kind, level) -> parameter -> factor."""
-    found: dict[tuple[str, str], dict[str, float]] = {}
+    found: dict[tuple[str, str], dict[str, float]] = {("base", ""): dict(held or {})}
     for slot, value in zip(slots, values, strict=True):
-        if slot.kind != "era":
-            found.setdefault((slot.kind, slot.level), {})[slot.parameter] = math.exp(value)
+        factors = found.setdefault((slot.kind, slot.level), {})
+        factors[slot.parameter] = factors.get(slot.parameter, 1.0) * math.exp(value)
     return found
 
 
@@ -304,10 +311,14 @@ def folds(groups: npt.NDArray[np.str_], count: int = 8) -> npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Judged:
-    """A fit beside what became of left-out groups: log predictions of the problem's rows, each made without its group, and of every run of the stacks."""
+    """A fit beside what became of left-out groups: log predictions of the problem's rows, each made without its group, their variance by the covariance
+    of that fit's parameters, and the quantities of every run of the stacks.
+    """
 
     fit: Fit
+    slopes: Array
     left_out: Array
+    variance: Array
     quantities: dict[str, Array]
 
 
@@ -321,17 +332,25 @@ def judge(problem: Problem, found: Measurements, count: int = 8) -> Judged:
     fold_of = folds(problem.groups, count)
     of_group = dict(zip(problem.groups.tolist(), fold_of.tolist(), strict=True))
     run_folds = _run_folds(found, of_group)
-    left_out = np.full(len(problem.rows), math.nan)
+    left_out, variance = np.full(len(problem.rows), math.nan), np.full(len(problem.rows), math.nan)
     values = {name: np.full(len(found.runs), math.nan) for name in set(METRICS.values())}
-    for number in range(count):
-        problem.progress(f"left out: fold {number + 1} of {count}")
-        without = problem.fit(fold_of != number, whole.values, slopes, 3)
-        left_out[fold_of == number] = without.log_predicted[fold_of == number]
+    for number, without in enumerate(without_folds(problem, whole.values, slopes, fold_of)):
+        unseen = fold_of == number
+        left_out[unseen] = without.log_predicted[unseen]
+        variance[unseen] = np.einsum("ij,jk,ik->i", slopes[unseen], without.covariance, slopes[unseen])
         chosen = [index for index, run in enumerate(found.runs) if run_folds[index] == number and run.replica.accelerator.stack in problem.calibration.stacks]
         predicted = quantities([found.runs[index] for index in chosen], shaken_constants(_by_level(problem.slots, without.values)))
         for name, numbers in predicted.items():
             values[name][chosen] = numbers
-    return Judged(whole, left_out, values)
+    return Judged(whole, slopes, left_out, variance, values)
+
+
+def without_folds(problem: Problem, start: Array, slopes: Array, fold_of: npt.NDArray[np.int64]) -> Iterator[Fit]:
+    """A fit without each fold of groups, near the fit on all rows."""
+    count = int(fold_of.max()) + 1
+    for number in range(count):
+        problem.progress(f"left out: fold {number + 1} of {count}")
+        yield problem.fit(fold_of != number, start, slopes, 3)
 
 
 def _run_folds(found: Measurements, of_group: Mapping[str, int]) -> list[int]:
@@ -362,8 +381,10 @@ def residuals(found: Measurements, values: Mapping[str, Array], calibration: Cal
         predicted = values[quantity][index]
         if predicted > 0 and math.isfinite(predicted):
             run = found.runs[index]
-            table.append((load_class(run), MEASURE_OF.get(quantity, "throughput"), quantity, math.log(value / predicted), run.replica.has_experts))
-    return pd.DataFrame(table, columns=["load", "measure", "quantity", "residual", "has_experts"])
+            one = run.replica
+            sweep = f"{one.model.name} {one.accelerator.name} {one.accelerators} {one.parallelism} {one.precision} {run.label} {run.load} {quantity}"
+            table.append((load_class(run), MEASURE_OF.get(quantity, "throughput"), quantity, math.log(value / predicted), one.has_experts, sweep))
+    return pd.DataFrame(table, columns=["load", "measure", "quantity", "residual", "has_experts", "sweep"])
 
 
 def spreads_of(table: pd.DataFrame) -> dict[str, dict[Measure, Figure]]:
@@ -398,19 +419,17 @@ _BOUNDS = {
     "burst_fraction": (0.0, 1.0),
     "expert_skew_exponent": (0.5, 1.0),
     "expert_imbalance_factor": (1.0, 5.0),
-    "kv_admission_factor": (0.5, 3.0),
+    "kv_reserved_fraction": (0.0, 3.0),
     "prefill_stall_fraction": (0.0, 2.0),
     "prefill_square_factor": (1.0, 2.0),
 }
 
 
-def fitted(problem: Problem, judged: Judged, found: Measurements) -> Calibration:
-    """The calibration of a fit: the prior's, its figures moved and their ranges narrowed to what the rows allow."""
+def fitted(problem: Problem, judged: Judged, found: Measurements, *, is_informed: bool = False) -> Calibration:
+    """The calibration of a fit: the prior's (`is_informed` by kernels or not), its figures moved and their ranges narrowed to what the rows allow."""
     prior, fit = problem.calibration, judged.fit
     deviation = np.sqrt(np.diag(fit.covariance))
-    told = [
-        slot.kind == "era" or sigma < _TOLD * slot.deviation or abs(value) > _MOVED for slot, value, sigma in zip(fit.slots, fit.values, deviation, strict=True)
-    ]
+    told = [sigma < _TOLD * slot.deviation or abs(value) > _MOVED for slot, value, sigma in zip(fit.slots, fit.values, deviation, strict=True)]
     moves = {
         (slot.kind, slot.level, slot.parameter): (float(value), float(sigma))
         for slot, value, sigma, tells in zip(fit.slots, fit.values, deviation, told, strict=True)
@@ -434,13 +453,13 @@ def fitted(problem: Problem, judged: Judged, found: Measurements) -> Calibration
             "date": datetime.date.today().isoformat(),
             "base": None,
             "prior": prior.name,
-            "fitted_on": _fitted_on(problem, found),
+            "fitted_on": _fitted_on(problem, found) + ("; priors of operators joined with latencies of kernels" if is_informed else ""),
             "parameters": prior.parameters.model_copy(update=parameters),
             "engines": engines,
             "generations": generations,
-            "throughput_by_version": {slot.level: _factor(*moves[("era", slot.level, "")]) for slot in fit.slots if slot.kind == "era"},
             "spreads": {**prior.spreads, **cut},
             "load_spreads": spreads_of(plain),
+            "anchoring": anchoring_of(plain),
             "errors": errors_of(problem.quantity, judged.left_out, problem.measured),
             "correlations": _correlations(fit),
         }
@@ -455,18 +474,53 @@ def _fitted_on(problem: Problem, found: Measurements) -> str:
     return f"{len(problem.rows):,} rows of {groups} groups, judged on whole left-out groups" + (": " + "; ".join(sources) if sources else "")
 
 
+# Loads that tell of each of the general measures, where the kind of load is not told apart.
+_LOOP = ("closed", "closed-busy", "wave")
+_GENERAL: Mapping[Measure, tuple[str, ...]] = {"time_to_first_token": _LOOP, "time_per_output_token": _LOOP, "throughput": ("saturated", *_LOOP)}
+
+
 def _general(table: pd.DataFrame, prior: Calibration) -> Spread:
     """The spread where the kind of load is not told apart: that of a loop, and of saturated servers; the prior's where too few rows tell, or
     where benchmarks are so alike that they would bound what planners run too narrowly.
     """
     own = prior.spreads["seen"]
-    loop = ("closed", "closed-busy", "wave")
     widths = {}
-    for name, loads in (("time_to_first_token", loop), ("time_per_output_token", loop), ("throughput", ("saturated", *loop))):
+    for name, loads in _GENERAL.items():
         rows = table[table["load"].isin(loads) & (table["measure"] == name)]
         found = _half_width(rows["residual"].to_numpy()) if len(rows) >= _ENOUGH else getattr(own, name)
         widths[name] = found if found.value > getattr(own, name).si_low else getattr(own, name)
     return Spread(**widths)
+
+
+def anchoring_of(table: pd.DataFrame) -> dict[Measure, Anchoring]:
+    """Scatter within replicas' sweeps, by measure."""
+    found: dict[Measure, Anchoring] = {}
+    for name, loads in _GENERAL.items():
+        rows = table[table["load"].isin(loads) & (table["measure"] == name)]
+        sweeps = [sweep["residual"].to_numpy() for _, sweep in rows.groupby("sweep")]
+        sweeps = [sweep for sweep in sweeps if len(sweep) > 2]
+        if len(sweeps) >= _ENOUGH_SWEEPS:
+            found[name] = _scatter(sweeps)
+    return found
+
+
+def _scatter(sweeps: Sequence[Array]) -> Anchoring:
+    """Typical deviation within sweeps and how alike sweeps are in it, by maximum likelihood: the ratio of a sweep's variance to the typical one has
+    Fisher's distribution where variances are a scaled inverse chi-squared.
+    """
+    from scipy.optimize import minimize
+    from scipy.stats import f
+
+    variance = np.maximum([sweep.var(ddof=1) for sweep in sweeps], 1e-8)
+    freedom = np.array([len(sweep) - 1.0 for sweep in sweeps])
+
+    def surprise(x: Array) -> float:
+        return -float(np.sum(f.logpdf(variance * np.exp(-2.0 * x[0]), freedom, np.exp(x[1])) - 2.0 * x[0]))
+
+    best = minimize(surprise, np.log([math.sqrt(np.median(variance)), 4.0]), method="BFGS")
+    deviation = np.minimum(np.sqrt(np.diag(best.hess_inv)), 1.0)
+    within, rows = (_factor(float(value), float(sigma)) for value, sigma in zip(best.x, deviation, strict=True))
+    return Anchoring(within=within, rows=rows)
 
 
 def _moved(figure: Figure, move: float, sigma: float, bounds: tuple[float, float]) -> Figure:
@@ -515,31 +569,46 @@ def _silent(_message: str) -> None:
 
 @dataclass(frozen=True)
 class Calibrated:
-    """Calibrations made from measurements, and the measurements beside what fits that did not see them predict."""
+    """Calibrations made from measurements, the fits behind them, and the measurements beside what fits that did not see them predict."""
 
     calibrations: tuple[Calibration, ...]
     left_out: Report
+    fits: tuple[tuple[Problem, Judged], ...]
 
 
 def calibrate(
-    measured: str | Path | pd.DataFrame, output: str | Path | None = None, *, catalog: Library | None = None, progress: Progress = _silent
+    measured: str | Path | pd.DataFrame,
+    output: str | Path | None = None,
+    *,
+    kernels: str | Path | pd.DataFrame | None = None,
+    catalog: Library | None = None,
+    progress: Progress = _silent,
 ) -> list[Calibration]:
     """Fit every calibration whose stacks the measurements name, starting from its priors; write TOML files into `output` where it is given.
 
-    Spreads and errors come from whole groups left out, eight folds (or as many as there are groups). InputError where too few rows can be used.
+    `kernels` are latencies of single operators, which inform the priors. Spreads and errors come from whole groups left out, eight folds (or as many
+    as there are groups). InputError where too few rows can be used.
     """
-    return list(cross_validated(measured, output, catalog=catalog, progress=progress).calibrations)
+    library = catalog or Library()
+    told = {} if kernels is None else estimates(kernels, library)
+    return list(cross_validated(measured, output, kernels=told, catalog=library, progress=progress).calibrations)
 
 
 def cross_validated(
-    measured: str | Path | pd.DataFrame, output: str | Path | None = None, *, catalog: Library | None = None, progress: Progress = _silent
+    measured: str | Path | pd.DataFrame,
+    output: str | Path | None = None,
+    *,
+    kernels: Mapping[str, Estimate] | None = None,
+    catalog: Library | None = None,
+    progress: Progress = _silent,
 ) -> Calibrated:
-    """`calibrate`, and every row's prediction by a fit that did not see its group."""
+    """`calibrate`, with what kernels say already made out, and every row's prediction by a fit that did not see its group."""
     library = catalog or Library()
-    found = measurements(measured, library, from_priors=True)
+    priors = [informed(prior, kernels or {}) for prior in _priors(library)]
+    found = measurements(measured, library, priors={prior.name: prior for prior in priors})
     values = quantities(found.runs)
-    made = {}
-    for prior in _priors(library):
+    made, fits = {}, []
+    for prior in priors:
         rows = rows_of(found, prior)
         groups = len({row.group for row in rows})
         if groups < 2 or len(rows) < _ENOUGH:
@@ -547,7 +616,8 @@ def cross_validated(
         progress(f"{prior.title}:")
         problem = Problem(found, prior, rows, progress)
         judged = judge(problem, found, min(8, groups))
-        made[prior.name] = fitted(problem, judged, found)
+        made[prior.name] = fitted(problem, judged, found, is_informed=prior != library.calibration(prior.name))
+        fits.append((problem, judged))
         for name, numbers in judged.quantities.items():
             values[name] = np.where(np.isfinite(numbers), numbers, values[name])
     if not made:
@@ -558,7 +628,7 @@ def cross_validated(
 
         for calibration in made.values():
             progress(f"wrote {write(calibration, Path(output))}")
-    return Calibrated(tuple(made.values()), report(found, values, made))
+    return Calibrated(tuple(made.values()), report(found, values, made), tuple(fits))
 
 
 def _priors(library: Library) -> list[Calibration]:

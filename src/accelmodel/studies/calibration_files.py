@@ -39,14 +39,15 @@ def _lines(calibration: Calibration) -> Iterator[str]:
         yield from _engine(key, engine)
     for level, factors in calibration.generations.items():
         yield from _figures(f"generations.{_key(level)}", factors)
-    if calibration.throughput_by_version:
-        yield "\n# Output of saturated servers by the version of the serving engine"
-        yield from _figures("throughput_by_version", calibration.throughput_by_version)
     yield "\n# Half-width of the central 90 % of measured over predicted, as a factor, on left-out groups"
     for name, spread in calibration.spreads.items():
         yield from _figures(f"spreads.{name}", dict(spread))
     for load, measures in calibration.load_spreads.items():
         yield from _figures(f"load_spreads.{_key(load)}", measures)
+    if calibration.anchoring:
+        yield "\n# Scatter of a replica's rows about their own mean ratio to the prediction, in the logarithm, and how many rows that is worth"
+    for measure, scatter in calibration.anchoring.items():
+        yield from _figures(f"anchoring.{measure}", dict(scatter))
     if calibration.errors:
         yield "\n# |predicted / measured - 1| on groups left out whole"
         yield "[errors]"

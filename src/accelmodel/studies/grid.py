@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -25,18 +26,13 @@ def study(context: Context, asked: Points) -> StudyResult:
     wanted = check_columns(asked.columns or None)
     tables: list[pa.Table] = []
     notes: list[str] = []
-    for case in context.scenario.chosen(asked.cases):
-        groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
-        for values in context.scenario.grid():
-            groups.setdefault(tuple((key, value) for key, value in values.items() if key not in LOAD_KEYS), []).append(values)
-        for fixed, loads in groups.items():
-            cell = context.cell(case, {**_without_replaced(context.scenario.situation(case), loads[0]), **dict(fixed)})
-            columns = context.points(cell, [{key: one[key] for key in LOAD_KEYS if key in one} for one in loads])
-            found = table({**labels(cell, len(loads)), **columns})
-            misfits = len(loads) - int(columns["fits"].true_count)
-            if misfits:
-                notes.append(misfit(cell, misfits, len(loads), bool(columns["concurrency"].null_count)))
-            tables.append(found)
+    for cell, loads in parts(context, asked):
+        columns = context.points(cell, loads)
+        found = table({**labels(cell, len(loads)), **columns})
+        misfits = len(loads) - int(columns["fits"].true_count)
+        if misfits:
+            notes.append(misfit(cell, misfits, len(loads), bool(columns["concurrency"].null_count)))
+        tables.append(found)
     whole = pa.concat_tables(tables, promote_options="permissive").unify_dictionaries()
     summary = _summary(whole)
     if wanted:
@@ -46,6 +42,17 @@ def study(context: Context, asked: Points) -> StudyResult:
         whole = whole.select([name for name in ("case", *context.scenario.axes, *wanted) if name in whole.column_names])
     shown = [name for name in (*context.scenario.axes, *(wanted or _SHOWN)) if name in whole.column_names]
     return StudyResult("points", whole, summary, notes, list(dict.fromkeys(shown)))
+
+
+def parts(context: Context, asked: Points) -> Iterator[tuple[Cell, list[dict[str, Any]]]]:
+    """The table's rows in their order: a replica on its money terms, and the loads that it runs."""
+    for case in context.scenario.chosen(asked.cases):
+        groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+        for values in context.scenario.grid():
+            groups.setdefault(tuple((key, value) for key, value in values.items() if key not in LOAD_KEYS), []).append(values)
+        for fixed, loads in groups.items():
+            cell = context.cell(case, {**_without_replaced(context.scenario.situation(case), loads[0]), **dict(fixed)})
+            yield cell, [{key: one[key] for key in LOAD_KEYS if key in one} for one in loads]
 
 
 def _without_replaced(situation: dict[str, Any], axes: dict[str, Any]) -> dict[str, Any]:

@@ -33,7 +33,7 @@ NEEDED = ("model", "accelerator", "num_accelerators", "metric", "value")
 _OWN = ("metric", "value")  # columns that differ between rows of one run
 _PREFILL, _DECODE = "disagg_prefill_workers_tp_pp_adp_moetp_moeep", "disagg_decode_workers_tp_pp_adp_moetp_moeep"
 _LARGEST_TENSOR_PARALLEL = 8
-_SEQUENCES_PER_ACCELERATOR = 64.0  # of a decode pool of unknown size: about what the known ones run at
+_DECODING_ACCELERATORS = 32.0  # of a decode pool of unknown size: the median of the known ones, whatever their load
 
 # Metric -> what of a prediction it is; a middle value is compared with the mean, a tail needs the simulator.
 METRICS = {
@@ -76,11 +76,6 @@ class Run:
     label: str = ""
     assumed: tuple[str, ...] = ()
 
-    @property
-    def version(self) -> str:
-        """The serving engine's version by which saturated throughput is told apart: the first two words of its label, to the second number."""
-        return " ".join(".".join(word.split(".")[:2]) for word in self.label.replace(",", " ").split()[:2])
-
 
 @dataclass(frozen=True)
 class Measurements:
@@ -98,8 +93,8 @@ class Measurements:
         return sorted({text for run in self.runs for text in run.assumed})
 
 
-def read(path: str | Path | pd.DataFrame, needed: tuple[str, ...] = NEEDED) -> pd.DataFrame:
-    """A file of measurements as a data frame; InputError where it cannot be read or lacks a column."""
+def read(path: str | Path | pd.DataFrame, needed: tuple[str, ...] = NEEDED, number: str = "value") -> pd.DataFrame:
+    """A file of measurements as a data frame; InputError where it cannot be read, lacks a column, or `number` is none."""
     if isinstance(path, pd.DataFrame):
         rows, file = path.reset_index(drop=True), "the data frame"
     else:
@@ -107,8 +102,8 @@ def read(path: str | Path | pd.DataFrame, needed: tuple[str, ...] = NEEDED) -> p
     for column in needed:
         if column not in rows:
             raise InputError(f"has no column '{column}'", file=file, key=column, allowed=tuple(str(name) for name in rows.columns))
-    if not pd.api.types.is_numeric_dtype(rows["value"]):
-        raise InputError("must be numbers", file=file, key="value")
+    if not pd.api.types.is_numeric_dtype(rows[number]):
+        raise InputError("must be numbers", file=file, key=number)
     return rows
 
 
@@ -121,11 +116,13 @@ def _read_file(path: Path) -> pd.DataFrame:
         raise InputError(f"cannot be read as {'CSV' if path.suffix.casefold() == '.csv' else 'Parquet'}: {' '.join(str(error).split())}", file=path) from None
 
 
-def measurements(path: str | Path | pd.DataFrame, catalog: Library | None = None, readings: str = READINGS, *, from_priors: bool = False) -> Measurements:
-    """Every row of a file as a run, or with the reason why it is none; `from_priors` under the calibrations that fits start from."""
+def measurements(
+    path: str | Path | pd.DataFrame, catalog: Library | None = None, readings: str = READINGS, *, priors: Mapping[str, Calibration] | None = None
+) -> Measurements:
+    """Every row of a file as a run, or with the reason why it is none; under these `priors`, by name, in place of what was fitted from them."""
     library = catalog or Library()
     rows = read(path)
-    reader = _Reader(library, library.readings(readings), from_priors)
+    reader = _Reader(library, library.readings(readings), priors or {})
     runs: list[Run] = []
     known: dict[tuple[Any, ...], int | str] = {}
     run_of, reasons, doubtful = [], [], []
@@ -162,7 +159,7 @@ class _Reader:
 
     library: Library
     rules: Readings
-    from_priors: bool = False
+    priors: Mapping[str, Calibration] = field(default_factory=dict)
     replicas: dict[tuple[Any, ...], Replica] = field(default_factory=dict)
     assumed: list[str] = field(default_factory=list)
 
@@ -181,7 +178,7 @@ class _Reader:
         self.check(row)
         model, accelerator = self.model(row), self.accelerator(row)
         calibration = self.calibration(accelerator)
-        texts = {name: _text(value) for name, value in row.items()}
+        texts = {name: _text(value) for name, value in row.items()} | {"users": _text(row.get("concurrency"))}
         said = self.said(texts, "engine")
         engine = said if said in calibration.engines else _engine(texts.get("engine", ""), calibration.engines, calibration.default_engine)
         weights = self.weights(row, model)
@@ -220,9 +217,9 @@ class _Reader:
             raise Skipped("unknown accelerator") from None
 
     def calibration(self, accelerator: Accelerator) -> Calibration:
-        """The calibration of an accelerator, or what it was fitted from."""
+        """The calibration of an accelerator, or what it was fitted from where that is given."""
         found = self.library.calibration_of(accelerator)
-        return self.library.calibration(found.prior) if self.from_priors and found.prior else found
+        return self.priors.get(found.prior or found.name, found)
 
     def said(self, texts: Mapping[str, str], name: str) -> Any:
         """What the first reading that holds says about a matter."""
@@ -479,7 +476,7 @@ class _Build:
         total = self.row.get("concurrency")
         if total is None:
             raise Skipped("the load is not stated")
-        decoding = d or max(float(total) / (_SEQUENCES_PER_ACCELERATOR * decode.accelerators), 1.0)
+        decoding = d or max(_DECODING_ACCELERATORS / decode.accelerators, 1.0)
         label, assumed = self.texts.get("engine", ""), tuple(self.reader.assumed)
         return Run(decode, "pools", isl, osl, float(total), float(decoding), prefill, float(p), label=label, assumed=assumed)
 
@@ -492,8 +489,10 @@ class _Build:
         if not workers:
             self.reader.assumed.append(f"pools that carry their load where the number of workers is not published ({self.row.get('source')})")
         heads = min(getattr(group.attention, "heads", tensor) for group in self.model.architecture.groups)
-        if heads % tensor:
-            self.reader.assumed.append(f"ranks that do not divide the heads attend to requests of their own ({self.row.get('source')})")
+        if heads % tensor or tensor > _LARGEST_TENSOR_PARALLEL:
+            self.reader.assumed.append(
+                f"ranks beyond {_LARGEST_TENSOR_PARALLEL}, or that do not divide the heads, attend to requests of their own ({self.row.get('source')})"
+            )
             tensor, data, expert = 1, tensor, tensor
         expert = _whole(max(expert, 1), tensor * max(data, 1), self.model)
         parallelism = Parallelism(tensor, max(stages, 1), expert, max(data, 1))

@@ -192,7 +192,11 @@ class Context:
 
     def point(self, cell: Cell) -> Point:
         """The operating point of a cell's own load."""
-        return point_of(cell.replica, self._load(cell, [{}]), cell.money)
+        return self.point_at(cell, {})
+
+    def point_at(self, cell: Cell, load: Mapping[str, Any]) -> Point:
+        """The operating point of a cell at one load."""
+        return point_of(cell.replica, self._load(cell, [load]), cell.money)
 
     def _load(self, cell: Cell, loads: Sequence[Mapping[str, Any]]) -> Load:
         keys = [key for key in LOAD_KEYS if key in cell.situation or any(key in one for one in loads)]
@@ -205,6 +209,26 @@ class Context:
             targets["prefix_cache"] = self.catalog.workload(cell.situation["prefix_cache"])
             arrays.pop("prefix_hit_fraction", None)
         return load_of(cell.replica, **arrays, **targets)
+
+
+def study_kinds() -> dict[str, Callable[[Context, Any], StudyResult]]:
+    """What runs each kind of study."""
+    from accelmodel.studies import capital, cash_flow, day, demand, fleet, grid, margin, ownership, parity, price_shock, refresh, waterfall
+
+    return {
+        "points": grid.study,
+        "fleet": fleet.study,
+        "demand": demand.study,
+        "price-shock": price_shock.study,
+        "day": day.study,
+        "ownership": ownership.study,
+        "margin": margin.study,
+        "waterfall": waterfall.study,
+        "cash-flow": cash_flow.study,
+        "capital": capital.study,
+        "refresh": refresh.study,
+        "parity": parity.study,
+    }
 
 
 def run(
@@ -222,22 +246,8 @@ def run(
     InputError with file and key for anything that cannot be read, is unknown or cannot run.
     """
     from accelmodel.results.table import dated
-    from accelmodel.studies import capital, cash_flow, day, demand, fleet, grid, margin, ownership, parity, price_shock, refresh, waterfall
 
-    kinds: dict[str, Callable[[Context, Any], StudyResult]] = {
-        "points": grid.study,
-        "fleet": fleet.study,
-        "demand": demand.study,
-        "price-shock": price_shock.study,
-        "day": day.study,
-        "ownership": ownership.study,
-        "margin": margin.study,
-        "waterfall": waterfall.study,
-        "cash-flow": cash_flow.study,
-        "capital": capital.study,
-        "refresh": refresh.study,
-        "parity": parity.study,
-    }
+    kinds = study_kinds()
     if set is not None and not isinstance(set, Mapping):
         raise InputError("must be a mapping of dotted keys to values", key="set", value=set)
     lib = catalog or library()

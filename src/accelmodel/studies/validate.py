@@ -74,9 +74,7 @@ def _saturated(runs: Sequence[Run], constants: Constants) -> Quantities:
     copies = np.array([run.copies for run in runs])
     one = pieces(constants, isl, osl, np.ones_like(osl))
     per_accelerator = isl / one.marginal_s / runs[0].replica.accelerators
-    known = runs[0].replica.calibration.throughput_by_version
-    versions = np.array([known[run.version].si if run.version in known else 1.0 for run in runs])
-    return {**_rates(saturated_output_tokens_per_s(constants, isl, osl) * copies * versions, isl, osl), "prefill_tok_s_per_accelerator": per_accelerator}
+    return {**_rates(saturated_output_tokens_per_s(constants, isl, osl) * copies, isl, osl), "prefill_tok_s_per_accelerator": per_accelerator}
 
 
 def _wave(runs: Sequence[Run], constants: Constants) -> Quantities:

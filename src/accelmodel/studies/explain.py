@@ -1,0 +1,305 @@
+"""Explain one number of a run: found again from the run's own frozen inputs, then walked down to figures and their sources."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from accelmodel.catalog.figures import Source, parse
+from accelmodel.catalog.library import Library
+from accelmodel.columns import HIGH, LOW
+from accelmodel.columns import column as described
+from accelmodel.errors import InputError
+from accelmodel.studies import grid
+from accelmodel.studies.run import SCHEMA, Cell, Context, study_kinds
+from accelmodel.studies.scenario import Scenario
+from accelmodel.studies.terms import SPREAD_EQUATION, PointTerms, Term, given, of_figure
+
+_SAME = 1e-9  # relative difference within which a number counts as found again
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """One number of a run as a tree of terms, with the sources at its leaves."""
+
+    scenario: str
+    study: str
+    row: int
+    column: str
+    term: Term
+    sources: dict[str, Source]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The explanation as one document."""
+        return {
+            "schema": "accelmodel.explanation/1",
+            **{name: getattr(self, name) for name in ("scenario", "study", "row", "column")},
+            "term": self.term.to_dict(),
+            "sources": {key: source.model_dump(exclude_none=True) for key, source in self.sources.items()},
+        }
+
+
+def explain(run_dir: str | Path, *, study: str, row: int, column: str) -> Explanation:
+    """What a number in a study's table is made of; `row` counts from 0, as the table's rows stand in its Parquet file.
+
+    The study runs again from the inputs frozen in the folder. InputError where there is no such run, study, row or column, and where the number does not
+    come out again, because this version of the engine is another than the one that wrote it.
+    """
+    folder = Path(run_dir)
+    document = _document(folder)
+    if study not in document["studies"]:
+        raise InputError(f"the run has no study '{study}'", file=folder / "run.json", key="--study", value=study, allowed=document["studies"])
+    written = _row(folder / f"{study}.parquet", row, column)
+    catalog = Library(folder / "inputs")
+    scenario = parse(Scenario, _asked(document["inputs"]), folder / "run.json")
+    asked: Any = scenario.studies[study]
+    again = Context(scenario, catalog, folder / "inputs")
+    found = study_kinds()[asked.kind](again, asked).table.slice(row, 1).to_pylist()[0]
+    if not _same(found.get(column), written[column]):
+        versions = f"version {document['version']} of the engine wrote {written[column]}, this one finds {found.get(column)}"
+        raise InputError(f"the number does not come out again: {versions}; run the scenario anew", file=folder, key="--column", value=column)
+    term = _WALKS[asked.kind](again, asked, row, found, column) if asked.kind in _WALKS else _plain(found, column)
+    sources = {key: catalog.sources[key] for key in dict.fromkeys(term.sources) if key in catalog.sources}
+    return Explanation(document["scenario"], study, row, column, term, sources)
+
+
+def _document(folder: Path) -> dict[str, Any]:
+    """The run's document; InputError where the folder holds none."""
+    path = folder / "run.json"
+    try:
+        document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"no run lies here: {error.strerror}; `accelmodel run SCENARIO --output {folder}` writes one", file=path) from None
+    except ValueError:
+        raise InputError("is no JSON document", file=path) from None
+    if not isinstance(document, dict) or document.get("schema") != SCHEMA:
+        raise InputError("is not the document of a run", file=path, key="schema")
+    return document
+
+
+def _row(path: Path, row: int, column: str) -> dict[str, Any]:
+    """One row of a saved table; InputError for a row or column that it has not."""
+    import pyarrow.parquet as pq
+
+    if not path.is_file():
+        raise InputError("no such file: the run's folder is not whole", file=path)
+    table = pq.read_table(path)
+    if not 0 <= row < table.num_rows:
+        raise InputError(f"the table has rows 0 to {table.num_rows - 1}", file=path, key="--row", value=row)
+    if column not in table.column_names:
+        raise InputError(f"the table has no column '{column}'", file=path, key="--column", value=column, allowed=table.column_names)
+    found: dict[str, Any] = table.slice(row, 1).to_pylist()[0]
+    return found
+
+
+def _asked(inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """The scenario of a run's document as one that has just been read: lists of axes as tuples."""
+    axes = {key: tuple(axis) if isinstance(axis, list) else axis for key, axis in inputs.get("axes", {}).items()}
+    return {**inputs, "axes": axes}
+
+
+def _same(one: Any, other: Any) -> bool:
+    numbers = isinstance(one, (int, float)) and isinstance(other, (int, float))
+    return math.isclose(one, other, rel_tol=_SAME) if numbers else one == other
+
+
+def _plain(row: Mapping[str, Any], column: str) -> Term:
+    known = described(column)
+    return Term(column, row[column], known.unit, note=known.description)
+
+
+def _inputs(context: Context, cell: Cell, load: Mapping[str, Any], point: Mapping[str, Any]) -> dict[str, Term]:
+    """Terms of a point's load: an axis, the scenario's keys, a workload's figures, or what was solved for."""
+    case = "[base]" if cell.case is None else f"[base] and [cases.{cell.case}]"
+    own = context.scenario.situation(cell.case)
+    figures = dict(context.catalog.workload(own["workload"]).figures) if "workload" in own else {}
+    found = {}
+    for name in ("input_tokens", "output_tokens", "prefix_hit_fraction", "concurrency"):
+        if name in load:
+            found[name] = given(name, point[name], "[axes]")
+        elif name in own:
+            found[name] = given(name, point[name], case)
+        elif figures.get(name) is not None:
+            found[name] = of_figure(f"workload {own['workload']}: {name}", figures[name])
+        elif name == "concurrency":
+            targets = ", ".join(f"{key} {cell.situation[key]:g}" for key in ("requests_per_s", "ttft_s", "tpot_s") if key in cell.situation)
+            found[name] = Term(name, point[name], "request", f"the load that {targets or load.get('requests_per_s')} allows", kind="solved")
+        else:
+            found[name] = given(name, point[name], "not asked for" if "prefix_cache" not in own else "the prefix cache's measured curve at this load")
+    return found
+
+
+def _point_terms(context: Context, cell: Cell, load: Mapping[str, Any]) -> PointTerms:
+    point = context.point_at(cell, load)
+    return PointTerms(cell.replica, cell.money, point, _inputs(context, cell, load, point.to_dict()))
+
+
+def _label(cell: Cell, row: Mapping[str, Any], column: str) -> Term:
+    """A column that says which replica a row is about."""
+    where = f"case '{cell.case}'" if cell.case else "the scenario"
+    if column == "accelerator":
+        return Term(column, row[column], note=cell.replica.accelerator.title, source=cell.replica.system.source)
+    return given(column, row[column], where)
+
+
+def _of_points(context: Context, asked: Any, row: int, found: Mapping[str, Any], column: str) -> Term:
+    left = row
+    for cell, loads in grid.parts(context, asked):
+        if left < len(loads):
+            if column in grid.labels(cell, 1):
+                return _label(cell, found, column)
+            return _point_terms(context, cell, loads[left]).term(column)
+        left -= len(loads)
+    raise AssertionError("the row was found before")
+
+
+class _FleetTerms:
+    """Terms of a fleet's row, over those of the operating point that its replicas run at."""
+
+    def __init__(self, context: Context, cell: Cell, asked: Any, row: Mapping[str, Any]) -> None:
+        self.context, self.cell, self.asked, self.row = context, cell, asked, row
+        self.point = _point_terms(context, cell, {})
+
+    def term(self, column: str) -> Term:
+        """The term of a column."""
+        maker = getattr(self, f"_{column}", None)
+        if column in ("case", "system"):
+            return _label(self.cell, self.row, column)
+        if column == "fleet_accelerators" and self.asked.kind == "fleet":
+            return self.asked_for(column)
+        for bound in (LOW, HIGH):
+            if column.endswith(bound):
+                parts = (self.term(column.removesuffix(bound)), self.point.spread("throughput"))
+                return Term(column, self.row[column], described(column).unit, SPREAD_EQUATION, parts)
+        if maker is None or self.row.get(column) is None:
+            return _plain(self.row, column)
+        equation, parts = maker()
+        return Term(column, self.row[column], described(column).unit, equation, tuple(parts))
+
+    def of(self, *columns: str) -> list[Term]:
+        """Terms of some of the row's columns."""
+        return [self.term(name) for name in columns if name in self.row]
+
+    def asked_for(self, key: str) -> Term:
+        """A key of the study."""
+        value = self.row[key] if key in self.row else getattr(self.asked, key)
+        return given(key, value, f"[studies.*] of kind {self.asked.kind}")
+
+    def _hourly(self) -> Term:
+        """What one installed accelerator costs in every powered hour."""
+        if self.cell.money.rents:
+            return self.point.term("replica_cost_usd_per_h")
+        return self.point.cost_per_accelerator_h()
+
+    def _margin_fraction(self) -> tuple[str, list[Term]]:
+        return "1 - cost / revenue", self.of("annual_cost_usd", "annual_revenue_usd")
+
+    def _annual_cost_usd(self) -> tuple[str, list[Term]]:
+        equation = "accelerators x cost per accelerator-hour x 8760 (spares counted apart)"
+        return equation, [*self.of("fleet_accelerators", "spare_accelerators"), self._hourly()]
+
+    def _annual_revenue_usd(self) -> tuple[str, list[Term]]:
+        return "revenue of a replica per hour x replicas x availability x 8760", [self.point.term("revenue_usd_per_h"), *self.of("replicas"), *self._up()]
+
+    def _cost_usd_per_mtok(self) -> tuple[str, list[Term]]:
+        return "cost of a year / tokens of a year x 10^6", self.of("annual_cost_usd", "tokens_per_day")
+
+    def _tokens_per_day(self) -> tuple[str, list[Term]]:
+        if self.asked.kind == "demand":
+            return "as demanded, grown over the years", [self.asked_for("growth_fraction_per_year"), self.asked_for("years")]
+        rates = [self.point.term(name) for name in ("input_tokens_per_s", "output_tokens_per_s")]
+        return "replicas x availability x occupancy x tokens/s x 86400", [*self.of("replicas"), *self._up(), self.point.occupancy(), *rates]
+
+    def _up(self) -> list[Term]:
+        return [] if self.cell.money.rents else [self.point.owner("availability")]
+
+    def _fleet_accelerators(self) -> tuple[str, list[Term]]:
+        return "whole systems for the replicas", self.of("replicas", "stranded_accelerators")
+
+    def _replicas(self) -> tuple[str, list[Term]]:
+        if self.asked.kind != "demand":
+            return "replicas that whole systems hold", [self.point.term("accelerators"), *self.of("fleet_accelerators")]
+        reserves = [self.asked_for(name) for name in ("maintenance_fraction", "availability_target_fraction")]
+        equation = "the smallest number of which enough are up with the target's probability"
+        return equation, [*self.of("replicas_at_peak"), *reserves, self.point.owner("failures_per_year"), self.point.owner("repair_time")]
+
+    def _replicas_at_peak(self) -> tuple[str, list[Term]]:
+        return "replicas that the peak needs / (1 - headroom) / (1 - drained)", [*self.of("lower_bound_replicas"), self.asked_for("headroom_fraction")]
+
+    def _lower_bound_replicas(self) -> tuple[str, list[Term]]:
+        rates = [self.point.term(name) for name in ("input_tokens_per_s", "output_tokens_per_s")]
+        return "tokens a second at the peak / what a replica carries", [*self.of("tokens_per_day"), self.asked_for("peak_to_mean"), *rates]
+
+    def _it_power_mw(self) -> tuple[str, list[Term]]:
+        return "accelerators x all-in IT power", [*self.of("fleet_accelerators"), self.point.accelerator("it_power")]
+
+    def _facility_power_mw(self) -> tuple[str, list[Term]]:
+        return "IT power x PUE", [*self.of("it_power_mw"), self.point.site("pue")]
+
+    def _peak_fp8_eflop_per_s(self) -> tuple[str, list[Term]]:
+        return "accelerators x dense FP8 peak", [*self.of("fleet_accelerators"), self.point.accelerator("peak_fp8")]
+
+    def _capital_usd(self) -> tuple[str, list[Term]]:
+        return "accelerators x (server + network + facility), and spares", [*self.of("fleet_accelerators"), self._hourly(), self.point.accelerator("it_power")]
+
+    def _facility_power_of_site_fraction(self) -> tuple[str, list[Term]]:
+        return "power at the meter / the site's ultimate draw", [*self.of("facility_power_mw"), self.point.site("power")]
+
+    def _revenue_of_segment_fraction(self) -> tuple[str, list[Term]]:
+        published = self.context.catalog.reference(self.asked.reference).need("aws_revenue_q3_2025")
+        return "revenue of a quarter / the segment's", [*self.of("annual_revenue_usd"), of_figure("revenue of the segment", published)]
+
+
+def _of_fleets(context: Context, asked: Any, row: int, found: Mapping[str, Any], column: str) -> Term:
+    wanted = asked.fleet_accelerators if asked.kind == "fleet" else asked.tokens_per_day
+    left = row
+    for case in context.scenario.chosen(asked.cases):
+        cell = context.cell(case, context.scenario.situation(case))
+        if not context.point(cell).fits:
+            continue
+        if left < len(wanted):
+            return _FleetTerms(context, cell, asked, found).term(column)
+        left -= len(wanted)
+    raise AssertionError("the row was found before")
+
+
+def _of_price_shock(context: Context, asked: Any, row: int, found: Mapping[str, Any], column: str) -> Term:
+    del row
+    sides = {"in_house": asked.in_house, "vendor": asked.vendor}
+    points = {side: _point_terms(context, context.cell(case, context.scenario.situation(case)), {}) for side, case in sides.items()}
+    makers: dict[str, Callable[[], tuple[str, list[Term]]]] = {
+        "in_house_cost_usd_per_mtok": lambda: (f"cost of case '{asked.in_house}'", [points["in_house"].term("cost_usd_per_mtok")]),
+        "vendor_cost_usd_per_mtok": lambda: (f"cost of case '{asked.vendor}' before the shock", [points["vendor"].term("cost_usd_per_mtok")]),
+        "price_usd_per_mtok": lambda: ("revenue / million tokens of the mix", [points["in_house"].term("revenue_usd_per_h")]),
+        "cost_usd_per_mtok": lambda: ("s c_in + (1 - s) c_vendor (1 + v x)", [made(name) for name in (*costs, *chosen)]),
+        "margin_fraction": lambda: ("1 - cost / price", [made("cost_usd_per_mtok"), made("price_usd_per_mtok")]),
+    }
+    costs, chosen = ("in_house_cost_usd_per_mtok", "vendor_cost_usd_per_mtok"), ("in_house_fraction", "vendor_price_shock_fraction")
+
+    def made(name: str) -> Term:
+        if name not in makers:
+            return given(name, found[name], "[studies.*] of kind price-shock") if name in chosen else _plain(found, name)
+        equation, parts = makers[name]()
+        return Term(name, found[name], described(name).unit, equation, tuple(parts))
+
+    return made(column)
+
+
+def _of_day(context: Context, asked: Any, row: int, found: Mapping[str, Any], column: str) -> Term:
+    del row
+    reference = context.catalog.reference(asked.reference)
+    parts = tuple(of_figure(f"{reference.name}: {name}", figure) for name, figure in reference.figures.items())
+    return Term(f"{found['quantity']}: {column}", found[column], str(found["unit"]), "from the day's published figures", parts, source=found.get("source"))
+
+
+_WALKS: dict[str, Callable[[Context, Any, int, Mapping[str, Any], str], Term]] = {
+    "points": _of_points,
+    "fleet": _of_fleets,
+    "demand": _of_fleets,
+    "price-shock": _of_price_shock,
+    "day": _of_day,
+}

@@ -1,0 +1,397 @@
+"""What a number is made of: an operating point's columns as trees of terms, down to figures with their sources.
+
+A term's value is what the engine computed; its equation says how its parts make it, and nothing is computed a second time but the parts of a decode
+step, which the engine folds away (`accelmodel.core.breakdown`; tests hold the two equal).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from accelmodel.catalog.figures import Figure
+from accelmodel.catalog.offers import HourOffer
+from accelmodel.columns import COLUMNS, HIGH, LOW, column
+from accelmodel.core.breakdown import Part, decode_step
+from accelmodel.core.replica import Replica
+from accelmodel.economics.attribution import token_weights
+from accelmodel.serving.pieces import Pieces, pieces
+from accelmodel.studies.money import DEVICE_TIME, Money
+from accelmodel.studies.points import Point
+from accelmodel.units import si_unit
+
+Value = float | int | str | bool | None
+
+
+@dataclass(frozen=True)
+class Term:
+    """A quantity, and either the parts that make it or where it comes from."""
+
+    name: str
+    value: Value
+    unit: str = "1"
+    equation: str | None = None
+    parts: tuple[Term, ...] = ()
+    kind: str | None = None
+    low: float | None = None
+    high: float | None = None
+    source: str | None = None
+    date: str | None = None
+    note: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The tree as plain values, absent ones left out."""
+        kept = {key: value for key, value in vars(self).items() if value is not None and key != "parts"}
+        return kept | ({"parts": [part.to_dict() for part in self.parts]} if self.parts else {})
+
+    @property
+    def sources(self) -> Iterator[str]:
+        """Keys of all sources below, in order of appearance."""
+        if self.source is not None:
+            yield self.source
+        for part in self.parts:
+            yield from part.sources
+
+
+def of_figure(name: str, figure: Figure) -> Term:
+    """A figure of the catalogue, as it stands there."""
+    return Term(
+        name,
+        figure.value,
+        figure.unit,
+        figure.formula,
+        kind=figure.kind,
+        low=figure.low,
+        high=figure.high,
+        source=figure.source,
+        date=figure.date,
+        note=figure.note,
+    )
+
+
+def given(name: str, value: Value, where: str, unit: str | None = None) -> Term:
+    """What somebody decided."""
+    return Term(name, value, (COLUMNS[name].unit if name in COLUMNS else "1") if unit is None else unit, kind="given", note=where)
+
+
+# What the lines of ownership rest on, among the owner's figures.
+_OF_LINE = {
+    "server_capital_usd_per_h": ("cost_of_capital", "server_life", "residual_fraction"),
+    "network_capital_usd_per_h": ("network_share", "cost_of_capital", "network_life"),
+    "facility_capital_usd_per_h": ("facility_cost", "cost_of_capital", "facility_life"),
+    "operations_usd_per_h": ("operations_per_year",),
+    "maintenance_usd_per_h": ("maintenance_per_year",),
+    "spares_usd_per_h": ("spare_fraction", "cost_of_capital", "server_life"),
+    "integration_usd_per_h": ("integration_share", "cost_of_capital", "server_life"),
+    "software_usd_per_h": ("software_per_year",),
+    "decommissioning_usd_per_h": ("decommissioning_share", "cost_of_capital", "server_life"),
+}
+SPREAD_EQUATION = "the engine's number, and the spread of measurements about it as a factor on cost, time or rate"
+_SHARE_OF = {"input": "prefill that computes", "cached_input": "attention to cached input", "output": "decode"}
+
+
+class PointTerms:
+    """Terms of one operating point. `inputs` are the terms of its load, by column."""
+
+    def __init__(self, replica: Replica, money: Money, point: Point, inputs: Mapping[str, Term]) -> None:
+        self.replica, self.money, self.point, self.inputs = replica, money, point, dict(inputs)
+        self._pieces: Pieces | None = None
+
+    def term(self, name: str) -> Term:
+        """The term of a column; without a further equation, its value and what it means."""
+        if name in self.inputs:
+            return self.inputs[name]
+        for bound in (LOW, HIGH):
+            if name.endswith(bound):
+                return self._bound(name, name.removesuffix(bound))
+        maker = getattr(self, f"_{name}", None)
+        if maker is None or self.value(name) is None:
+            return Term(name, self.value(name), column(name).unit, note=column(name).description)
+        equation, parts = maker()
+        return Term(name, self.value(name), column(name).unit, equation, tuple(parts))
+
+    def value(self, name: str) -> Value:
+        """A column's value; None where the point has none."""
+        return vars(self.point).get(name)
+
+    def terms(self, *names: str) -> list[Term]:
+        """Terms of some columns."""
+        return [self.term(name) for name in names]
+
+    # Figures
+
+    def parameter(self, name: str) -> Term:
+        """A parameter of the calibration: base x engine's factor x generation's factor."""
+        calibration, generation = self.replica.calibration, self.replica.accelerator.generation
+        base: Figure = getattr(calibration.parameters, name)
+        parts = [of_figure(f"{calibration.name}: {name}", base)]
+        factors = {self.replica.engine: calibration.engines[self.replica.engine].factors, generation: calibration.generations.get(generation, {})}
+        parts += [of_figure(f"factor of {level}", table[name]) for level, table in factors.items() if name in table]
+        if name in calibration.scale:
+            parts.append(given("factor of an anchor or a fit", calibration.scale[name], "own measurements"))
+        if len(parts) == 1:
+            return parts[0]
+        return Term(name, self.replica.parameters[name], _si_unit(base), " x ".join(("base", *("factor",) * (len(parts) - 1))), tuple(parts))
+
+    def accelerator(self, name: str) -> Term:
+        """A figure of the accelerator."""
+        return of_figure(f"{self.replica.accelerator.name}: {name}", self.replica.accelerator.need(name))
+
+    def owner(self, name: str) -> Term:
+        """A figure of the owner."""
+        owner = self.money.catalog.ownership(self.money.owner)
+        return of_figure(f"owner {owner.name}: {name}", getattr(owner.figures, name))
+
+    def site(self, name: str) -> Term:
+        """A figure of the site."""
+        site = self.money.catalog.site(self.money.site)
+        return of_figure(f"site {site.name}: {name}", getattr(site.figures, name))
+
+    def occupancy(self) -> Term:
+        """Share of the loaded hours: the owner's figure, or as it was given."""
+        own = self.owner("occupancy")
+        return own if own.value == self.money.occupancy else given("occupancy", self.money.occupancy, "the scenario or the call")
+
+    # Money
+
+    def _margin_fraction(self) -> tuple[str, list[Term]]:
+        return "1 - cost / revenue", self.terms("replica_cost_usd_per_h", "revenue_usd_per_h")
+
+    def _revenue_usd_per_h(self) -> tuple[str, list[Term]]:
+        token, hour = self.money.token, self.money.hour
+        if token is None:
+            assert hour is not None
+            return "accelerators x price x occupancy", [self._accelerators(), self._hour_price(hour), self.occupancy()]
+        prices = token.tier(self.money.tier)
+        sold = {"input": prices.input_usd_per_mtok, "cached input": prices.cached_input_usd_per_mtok, "output": prices.output_usd_per_mtok}
+        parts = [
+            Term(f"price of {stream} ({token.id}, {self.money.tier})", price, "USD/Mtok", kind=token.kind, source=token.source, date=token.date)
+            for stream, price in sold.items()
+            if price is not None
+        ]
+        rates = self.terms("input_tokens_per_s", "output_tokens_per_s", "prefix_hit_fraction")
+        return "occupancy x 3600 / 10^6 x sum over streams of tokens/s x price", [self.occupancy(), *rates, *parts]
+
+    def _replica_cost_usd_per_h(self) -> tuple[str, list[Term]]:
+        if self.money.rents:
+            assert self.money.hour is not None
+            return "accelerators x price per accelerator-hour, whole systems", [self._accelerators(), self._hour_price(self.money.hour)]
+        lines = self.cost_per_accelerator_h()
+        return "accelerators x cost per accelerator-hour / availability", [self._accelerators(), lines, self.owner("availability")]
+
+    def _accelerators(self) -> Term:
+        return given("accelerators", self.replica.accelerators, f"replica on {self.replica.system.name}")
+
+    def _hour_price(self, hour: HourOffer) -> Term:
+        per = "a system" if hour.system else "an accelerator"
+        return Term(f"price ({hour.id}) of {per}", hour.price, hour.unit, hour.formula, (), hour.kind, hour.low, hour.high, hour.source, hour.date, hour.note)
+
+    def cost_per_accelerator_h(self) -> Term:
+        """Cost of ownership of a powered hour, line by line, each with the figures that it rests on."""
+        mean_w = self.money.mean_power_w(self.replica, float(self.point.power_w) / self.replica.accelerators)
+        capital, cost = self.money.ownership(self.replica.accelerator, mean_w)
+        stated = {name: float(value) for name, value in cost.lines.items() if value}
+        lines = [Term(name, value, "USD/h", "see docs/economics.md", self._behind(name, float(mean_w))) for name, value in stated.items()]
+        return Term(
+            "cost per accelerator-hour", float(cost.total_usd_per_h), "USD/h", "sum of the lines", tuple(lines), note=f"capital {capital.total_usd:,.0f} USD"
+        )
+
+    def _behind(self, line: str, mean_w: float) -> tuple[Term, ...]:
+        """Figures behind a line of ownership."""
+        if line == "energy_usd_per_h":
+            power = Term("mean power of an accelerator", mean_w, "W", "occupancy x loaded + (1 - occupancy) x idle", (self.term("power_w"), self.occupancy()))
+            return (power, self.accelerator("it_power"), self.site("pue"), *self._tariffs())
+        if line == "demand_usd_per_h":
+            return (self.accelerator("it_power"), self.site("pue"), self.site("demand_charge"))
+        figures = tuple(self.owner(name) for name in _OF_LINE.get(line, ()))
+        if line == "software_usd_per_h":
+            return figures
+        return (self.accelerator("it_power") if line.startswith("facility") else self._purchase(), *figures)
+
+    def _purchase(self) -> Term:
+        """Purchase price of the accelerator: the owner's figure, or as it was given."""
+        owned = self.replica.accelerator.name
+        if self.money.purchase_usd is not None:
+            return given(f"purchase price of {owned}", self.money.purchase_usd, "the scenario or the call", "USD")
+        return of_figure(f"purchase price of {owned}", self.money.catalog.ownership(self.money.owner).purchase_price(owned))
+
+    def _tariffs(self) -> Iterator[Term]:
+        """The site's tariff, or those of its classes of hours with their shares."""
+        site = self.money.catalog.site(self.money.site)
+        if not site.hour_classes:
+            yield self.site("tariff")
+        for one in site.hour_classes:
+            yield of_figure(f"site {site.name}: tariff {one.name}", one.tariff)
+            yield of_figure(f"site {site.name}: hours {one.name}", one.hours)
+
+    def _cost_usd_per_mtok(self) -> tuple[str, list[Term]]:
+        parts = self.terms("replica_cost_usd_per_h", "input_tokens_per_s", "output_tokens_per_s")
+        return "cost / (occupancy x tokens/s x 3600 / 10^6), input and output alike", [*parts, self.occupancy()]
+
+    def _share_of_cost(self, stream: str) -> tuple[str, list[Term]]:
+        if self.money.attribution != DEVICE_TIME:
+            parts = self.terms("replica_cost_usd_per_h", "input_tokens_per_s", "output_tokens_per_s", "prefix_hit_fraction")
+            weights = zip(("input", "cached_input", "output"), token_weights(self.money.attribution, self.money.token_prices), strict=True)
+            parts += [given(f"weight of {name}", float(weight), f"attribution by {self.money.attribution}") for name, weight in weights]
+            return "cost x weight of the stream / sum over streams of (occupancy x tokens/s x 3600 / 10^6 x weight)", [*parts, self.occupancy()]
+        rate = "output_tokens_per_s" if stream == "output" else "input_tokens_per_s"
+        parts = self.terms("replica_cost_usd_per_h", "prefill_time_fraction", "cached_time_fraction", rate, "prefix_hit_fraction")
+        return f"cost x share of time in {_SHARE_OF[stream]} / (occupancy x tokens/s of the stream x 3600 / 10^6)", [*parts, self.occupancy()]
+
+    def _cost_usd_per_mtok_input(self) -> tuple[str, list[Term]]:
+        return self._share_of_cost("input")
+
+    def _cost_usd_per_mtok_cached_input(self) -> tuple[str, list[Term]]:
+        return self._share_of_cost("cached_input")
+
+    def _cost_usd_per_mtok_output(self) -> tuple[str, list[Term]]:
+        return self._share_of_cost("output")
+
+    # Rates and latencies
+
+    def _output_tokens_per_s(self) -> tuple[str, list[Term]]:
+        return "requests running x output tokens / seconds of service (Little's law)", self.terms("running_requests", "output_tokens", "request_latency_s")
+
+    def _input_tokens_per_s(self) -> tuple[str, list[Term]]:
+        return "requests running x input tokens / seconds of service (Little's law)", self.terms("running_requests", "input_tokens", "request_latency_s")
+
+    def _output_tokens_per_s_per_accelerator(self) -> tuple[str, list[Term]]:
+        return "output tokens per second / accelerators", [self.term("output_tokens_per_s"), self._accelerators()]
+
+    def _output_tokens_per_s_per_user(self) -> tuple[str, list[Term]]:
+        return "1 / time per output token", self.terms("time_per_output_token_s")
+
+    def _request_latency_s(self) -> tuple[str, list[Term]]:
+        return "time to first token + (output tokens - 1) x time per output token", self.terms(
+            "time_to_first_token_s", "time_per_output_token_s", "output_tokens"
+        )
+
+    def _time_per_output_token_s(self) -> tuple[str, list[Term]]:
+        step, per_step = self.decode_step(), float(self.replica.constants["tokens_per_step"][0])
+        seconds = float(self.point.time_per_output_token_s)
+        others = Term("prefills of other requests in between", seconds - float(step.value or 0.0) / per_step, "s", parts=(self.marginal_prefill(),))
+        yields = given("tokens that a step yields", per_step, "1 without drafting")
+        return "decode step / tokens that a step yields + prefills of other requests in between", [step, yields, others]
+
+    def _time_to_first_token_s(self) -> tuple[str, list[Term]]:
+        found = self.pieces
+        lone = Term("prefill of the prompt alone", float(found.lone_s[0]), "s", parts=tuple(self.prefill_figures()))
+        parts = [self.parameter("first_token_overhead"), lone, self.marginal_prefill(), self.parameter("first_step_wait_steps"), self.decode_step()]
+        rest = [self.parameter("burst_fraction"), self.parameter("prefill_stall_fraction"), *self.terms("running_requests", "waiting_requests")]
+        return "overhead + prefill + wait for a step + wait for a burst's other prefills + wait for the KV pool (docs/engine.md)", [*parts, *rest]
+
+    @property
+    def pieces(self) -> Pieces:
+        """Step and prefill of the point by themselves."""
+        if self._pieces is None:
+            names = ("input_tokens", "output_tokens", "concurrency", "prefix_hit_fraction")
+            self._pieces = pieces(self.replica.constants, *(np.array([float(vars(self.point)[name])]) for name in names))
+        return self._pieces
+
+    def marginal_prefill(self) -> Term:
+        """What one more prompt costs among many."""
+        return Term("prefill of one more prompt among many", float(self.pieces.marginal_s[0]), "s", parts=tuple(self.prefill_figures()))
+
+    def prefill_figures(self) -> list[Term]:
+        """Figures that prefill rests on most."""
+        weights = self.replica.compute_dtype(self.replica.weight_dtype("ffn"))
+        return [
+            self.accelerator(f"peak_{weights}"),
+            self.parameter(f"compute_efficiency_{weights}"),
+            self.accelerator("peak_bf16"),
+            self.parameter("attention_compute_efficiency"),
+            self.parameter("chunk_tokens"),
+            self.parameter("prefill_layer_overhead"),
+            self.model(),
+        ]
+
+    def decode_step(self) -> Term:
+        """A decode step, by kind of operator."""
+        found, load = self.pieces, self.point
+        parts = decode_step(self.replica, float(found.batch[0]), float(load.input_tokens) + 0.5 * float(load.output_tokens))
+        equation = "sum over operators of (memory^4 + compute^4)^(1/4) + links + overhead"
+        note = f"{found.batch[0]:,.4g} requests at {load.input_tokens + load.output_tokens / 2:,.4g} tokens of context"
+        note += ", at the full clock" if self.replica.serving.power_cap_w is not None else ""
+        return Term("decode step", float(found.step_s[0]), "s", equation, tuple(self._operator(part) for part in parts), note=note)
+
+    def _operator(self, part: Part) -> Term:
+        """One kind of operator in a decode step."""
+        found: list[Term] = []
+        of_context = part.weight_bytes == 0.0
+        if part.memory_s > 0.0:
+            read = given(
+                "bytes read by a rank", part.weight_bytes + part.cache_bytes, "weights of the model's config" if part.weight_bytes else "KV cache", "byte"
+            )
+            efficiency = self.parameter("kv_bandwidth_efficiency" if of_context else "weight_bandwidth_efficiency")
+            parts = (read, self.accelerator("hbm_bandwidth"), efficiency, self.model())
+            found.append(Term("memory", part.memory_s, "s", "bytes / (bandwidth of a rank x efficiency)", parts))
+        if part.compute_s > 0.0:
+            dtype = self._dtype(part)
+            efficiency = self.parameter("attention_compute_efficiency" if of_context else f"compute_efficiency_{dtype}")
+            done = given("FLOP of a rank", part.flop, "the model's config and the batch", "FLOP")
+            found.append(Term("compute", part.compute_s, "s", "FLOP / (peak of a rank x efficiency)", (done, self.accelerator(f"peak_{dtype}"), efficiency)))
+        if part.link_s > 0.0:
+            found.append(
+                Term("links", part.link_s, "s", "latency + bytes / (bandwidth x efficiency), the fastest algorithm", (self.parameter("link_efficiency"),))
+            )
+        if part.overhead_s > 0.0:
+            own = {"step": "step_overhead", "scheduling": "sequence_overhead"}.get(part.kind.removeprefix("draft_"), "layer_overhead")
+            found.append(Term("overhead", part.overhead_s, "s", parts=(self.parameter(own),)))
+        return Term(part.kind, part.seconds, "s", parts=tuple(found))
+
+    def _dtype(self, part: Part) -> str:
+        """The dtype whose peak a part's compute is measured by."""
+        peaks = {name: getattr(self.replica.accelerator.figures, f"peak_{name}") for name in ("bf16", "fp8", "fp4", "int8")}
+        per_rank = part.compute_peak * self.replica.accelerator.ranks
+        return next(name for name, figure in peaks.items() if figure is not None and abs(figure.si / per_rank - 1.0) < 1e-9)
+
+    def model(self) -> Term:
+        """Where the model's sizes come from."""
+        model = self.replica.model
+        kind = "estimated" if model.is_estimate else "published"
+        return Term(f"sizes of {model.name}", model.architecture.parameters, "parameter", kind=kind, source=model.config_source, note=model.note)
+
+    # Memory and power
+
+    def _kv_capacity_tokens(self) -> tuple[str, list[Term]]:
+        memory, ranks = self.replica.memory, self.replica.accelerator.ranks
+        capacity = of_figure(f"{self.replica.accelerator.name}: memory", self.replica.accelerator.memory)
+        taken = {"weights": memory.weight_bytes, "activations": memory.activation_bytes, "runtime and graphs": memory.runtime_bytes}
+        parts = [capacity, self.parameter("usable_memory_fraction"), *(Term(name, value * ranks, "byte") for name, value in taken.items()), self.model()]
+        return "(memory x usable share - weights - activations - runtime) x accelerators / bytes a context token keeps", parts
+
+    def _weight_bytes_per_accelerator(self) -> tuple[str, list[Term]]:
+        return "parameters x bytes of their dtypes / ranks, and what every rank keeps whole", [self.model()]
+
+    def _power_w(self) -> tuple[str, list[Term]]:
+        shares = ("power_floor_fraction", "power_memory_fraction", "power_compute_fraction", "power_link_fraction")
+        parts = [self._accelerators(), self.accelerator("tdp"), *(self.parameter(name) for name in shares), self.term("output_tokens_per_s")]
+        return "accelerators x TDP x min(1, floor + shares of bandwidth, FLOP and links in use)", parts
+
+    def _binding(self) -> tuple[str, list[Term]]:
+        return "the largest part of a request's time; capacity where requests wait", [
+            self.decode_step(),
+            self.marginal_prefill(),
+            self.term("waiting_requests"),
+        ]
+
+    def _energy_j_per_output_token(self) -> tuple[str, list[Term]]:
+        return "power / output tokens per second", self.terms("power_w", "output_tokens_per_s")
+
+    def _bound(self, name: str, bounded: str) -> Term:
+        measure = "time_to_first_token" if "first" in name else "time_per_output_token" if "per_output_token_s" in name else "throughput"
+        return Term(name, self.value(name), column(name).unit, SPREAD_EQUATION, (self.term(bounded), self.spread(measure)))
+
+    def spread(self, measure: str) -> Term:
+        """How far measurements lie from predictions: a factor either way."""
+        spread = self.replica.spread
+        assert spread is not None
+        return of_figure(f"{self.replica.calibration.name}: spread of {measure}", getattr(spread, measure))
+
+
+def _si_unit(figure: Figure) -> str:
+    """The SI unit of a figure's dimension."""
+    return si_unit(figure.dimension)
