@@ -266,12 +266,12 @@ def test_cash_by_quarter_adds_up_and_is_what_the_worth_says():
     for one in found:
         net = one["revenue_usd"] + one["proceeds_usd"] - one["investment_usd"] - one["energy_usd"] - one["upkeep_usd"] - one["tax_usd"]
         assert one["cash_flow_usd"] == pytest.approx(net)
-        assert one["discounted_cash_flow_usd"] == pytest.approx(net / 1.09 ** one["year"])
+        assert one["discounted_cash_flow_usd"] == pytest.approx(net / 1.09 ** one["time_years"])
     assert found[-1]["cumulative_cash_flow_usd"] == pytest.approx(sum(one["cash_flow_usd"] for one in found))
     figures = ran("fleet-capital").summary["cash"]["worth"]["trainium2"]
     assert figures["net_present_value_usd"] == pytest.approx(sum(one["discounted_cash_flow_usd"] for one in found))
     rate = 1 + figures["internal_rate_of_return_fraction"]
-    assert sum(one["cash_flow_usd"] / rate ** one["year"] for one in found) == pytest.approx(0.0, abs=1.0)
+    assert sum(one["cash_flow_usd"] / rate ** one["time_years"] for one in found) == pytest.approx(0.0, abs=1.0)
     five = row(rows("fleet-capital", "life"), case="trainium2", life_years=5.0)
     assert {name: five[name] for name in figures} == pytest.approx(figures)
     # 64,000 x (8,000 server + 3 % spares + 0.115 / 0.885 network + 750 W x 11.7 USD), a quarter of it at a time.
@@ -349,6 +349,24 @@ def test_whoever_serves_itself_sizes_a_fleet_without_revenue(tmp_path: Path):
     for table in am.run(path).tables.values():
         assert "annual_revenue_usd" not in table.column_names
         assert table["annual_cost_usd"][0].as_py() > 0
+
+
+def test_every_key_of_a_situation_may_be_an_axis_of_a_margin(tmp_path: Path):
+    from accelmodel.columns import COLUMNS
+    from accelmodel.studies.scenario import Situation
+
+    assert set(Situation.model_fields) <= set(COLUMNS)
+    path = tmp_path / "s.toml"
+    axes = '[axes]\noffer = ["bedrock", ["bedrock", "on-demand"]]\nsite = ["texas", "new-carlisle"]\npurchase_usd = [30000, 40000]\n'
+    mix = 'kind = "margin"\nmix = [{ case = "a", share = 0.5 }, { case = "b", share = 0.5 }]'
+    path.write_text(BASE.replace("[studies.s]", axes + "[studies.s]").replace('offer = "bedrock"\n', "") + mix, encoding="utf-8")
+    found = am.run(path).tables["s"].to_pylist()
+    assert len(found) == 8 * 3
+    whole = [one for one in found if one["case"] == "mix"]
+    assert len({(one["offer"], one["site"], one["purchase_usd"]) for one in whole}) == 8
+    assert {one["offer"] for one in whole} == {"bedrock", "bedrock, on-demand"}
+    # Texas has no figure of carbon: absent, not 0.
+    assert {one["carbon_kg_per_mtok"] is None for one in whole if one["site"] == "texas"} == {True}
 
 
 # --- an owner of one's own ---------------------------------------------------------------------------------------------------------------------

@@ -17,8 +17,8 @@ from accelmodel.studies.run import Context, StudyResult
 from accelmodel.studies.scenario import CashFlowStudy
 
 _SHOWN = [
-    *("case", "period", "year", "investment_usd", "revenue_usd", "energy_usd", "upkeep_usd", "proceeds_usd", "tax_usd", "cash_flow_usd"),
-    *("discounted_cash_flow_usd", "cumulative_cash_flow_usd", "mtok"),
+    *("case", "period", "time_years", "investment_usd", "revenue_usd", "energy_usd", "upkeep_usd", "proceeds_usd", "tax_usd", "cash_flow_usd"),
+    *("discounted_cash_flow_usd", "cumulative_cash_flow_usd", "served_mtok"),
 ]
 
 
@@ -74,8 +74,13 @@ def at_equal_power(one: Served, other: Served, accelerators: int) -> int:
 def _columns(name: str, flow: CashFlow, cost_of_capital_fraction: float) -> dict[str, list[Any]]:
     times = np.arange(len(flow.net_usd))
     rate = per_period_fraction(cost_of_capital_fraction, QUARTERS)
-    found = {key: getattr(flow, key) for key in ("investment_usd", "revenue_usd", "energy_usd", "upkeep_usd", "proceeds_usd", "tax_usd", "mtok")}
-    found |= {"year": times / QUARTERS, "cash_flow_usd": flow.net_usd, "discounted_cash_flow_usd": flow.net_usd / (1.0 + rate) ** times}
+    found = {key: getattr(flow, key) for key in ("investment_usd", "revenue_usd", "energy_usd", "upkeep_usd", "proceeds_usd", "tax_usd")}
+    found |= {
+        "served_mtok": flow.mtok,
+        "time_years": times / QUARTERS,
+        "cash_flow_usd": flow.net_usd,
+        "discounted_cash_flow_usd": flow.net_usd / (1.0 + rate) ** times,
+    }
     found["cumulative_cash_flow_usd"] = np.cumsum(flow.net_usd)
     listed: dict[str, list[Any]] = {key: values.tolist() for key, values in found.items()}
     return listed | {"case": [name] * len(times), "period": times.tolist()}

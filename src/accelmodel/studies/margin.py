@@ -35,9 +35,9 @@ from accelmodel.units import SECONDS_PER_HOUR, TOKENS_PER_MTOK
 
 _SHOWN = [
     *("case", "share_fraction", "occupancy", "discount_fraction", "price_usd_per_mtok", "price_usd_per_accelerator_h", "cost_usd_per_mtok", "margin_fraction"),
+    *("saving_fraction", "target_occupancy_fraction", "target_price_usd_per_mtok", "target_price_usd_per_accelerator_h", "operating_margin_fraction"),
+    *("operating_target_price_usd_per_mtok", "markup_on_cost_fraction", "break_even_occupancy_fraction", "break_even_mtok_per_day", "capacity_mtok_per_day"),
     *("margin_at_high_purchase_fraction", "margin_at_low_purchase_fraction"),
-    *("operating_margin_fraction", "markup_on_cost_fraction", "break_even_occupancy_fraction", "target_occupancy_fraction", "target_price_usd_per_mtok"),
-    *("operating_target_price_usd_per_mtok", "target_price_usd_per_accelerator_h", "saving_fraction", "break_even_mtok_per_day", "capacity_mtok_per_day"),
     *("site_energy_kwh_per_mtok", "carbon_kg_per_mtok", "water_l_per_mtok"),
 ]
 _HOURS_PER_DAY = 24
@@ -131,7 +131,7 @@ def _row(context: Context, asked: MarginStudy, one: Served, occupancy: float, di
     cost = one.fixed_usd_per_h + one.variable_usd_per_h * occupancy
     row: dict[str, Any] = {
         "case": cell.case or cell.replica.system.name,
-        **{key: value for key, value in values.items() if key != "occupancy"},
+        **_of_axes(values),
         "model": cell.replica.model.name,
         "system": cell.replica.system.name,
         "books": cell.money.books,
@@ -148,6 +148,11 @@ def _row(context: Context, asked: MarginStudy, one: Served, occupancy: float, di
         return row
     full = float(discounted_price(one.full_revenue_usd_per_h, discount))
     return row | _margins(context, asked, one, row, full) | _prices(asked, one, row, full)
+
+
+def _of_axes(values: dict[str, Any]) -> dict[str, Any]:
+    """Values of the axes as columns; occupancy is one in any case."""
+    return {key: ", ".join(value) if isinstance(value, tuple) else value for key, value in values.items() if key != "occupancy"}
 
 
 def _margins(context: Context, asked: MarginStudy, one: Served, row: dict[str, Any], full_usd_per_h: float) -> dict[str, Any]:
@@ -238,7 +243,7 @@ def _parts(context: Context, asked: MarginStudy, values: dict[str, Any]) -> Iter
     for discount in asked.discount_fraction:
         rows = [_row(context, asked, one, occupancy, discount, values) for one, occupancy in zip(parts, occupancies, strict=True)]
         rows = [{**row, "share_fraction": part.share} for row, part in zip(rows, asked.mix, strict=True)]
-        yield [*rows, _whole(context, asked, parts, rows)]
+        yield [*rows, _whole(context, asked, parts, rows) | _of_axes(values)]
 
 
 def _occupancies(asked: MarginStudy, parts: list[Served]) -> list[float]:
@@ -261,6 +266,8 @@ def _whole(context: Context, asked: MarginStudy, parts: list[Served], rows: list
     shares = np.array([row["share_fraction"] for row in rows])
     share = float(np.dot(shares, [overheads(context, one.cell, asked.overhead_fraction) for one in parts]))
     whole: dict[str, Any] = {"case": "mix", "share_fraction": float(shares.sum()), "discount_fraction": rows[0]["discount_fraction"]}
+    if len({row["occupancy"] for row in rows}) == 1:
+        whole["occupancy"] = rows[0]["occupancy"]
     for name in _BLENDED:
         if all(name in row for row in rows):
             whole[name] = float(blended_cost_usd_per_mtok(shares, np.array([row[name] for row in rows])))
