@@ -43,6 +43,12 @@ class Physics:
         self.step_s = functools.cache(self.of.step_s)
         self.yielded = self.of.tokens_per_step
 
+    def kept_bytes(self, request: Request) -> float:
+        """Of the mean length, and a share of what the full one takes beyond."""
+        mean = self.of.sequence_bytes(request.input_tokens + request.output_tokens / 2)
+        full = self.of.sequence_bytes(request.input_tokens + request.output_tokens)
+        return min(mean + self.of.parameters["kv_reserved_fraction"] * (full - mean), self.pool_bytes)
+
     def decode_s(self, contexts: Sequence[float]) -> float:
         b = len(contexts)
         micro = max((self.serving.compiled_batch or b) / self.of.stages, 1.0)
@@ -59,10 +65,9 @@ class Physics:
         if self.serial:
             return self.of.prefill_s(*chunks[0])[1]
         full = self.of.full_pass_tokens()
-        tokens_s = self.of.body_s(full) / full * sum(tokens for tokens, _ in chunks)
+        tokens_s = (self.of.body_s(full) + self.of.pass_overhead_s()) / full * sum(tokens for tokens, _ in chunks)
         pairs_s = sum(self.of.pairs_s(tokens, behind) for tokens, behind in chunks) / self.of.cp
-        overhead_s = self.of.pass_overhead_s() * min(len(chunks) / self.of.dp, 1.0)
-        return (tokens_s + pairs_s / self.of.dp + overhead_s) * self.of.balance / self.of.stages
+        return (tokens_s + pairs_s / self.of.dp) * self.of.balance / self.of.stages
 
     def beside_s(self, request: Request) -> float:
         lone_s, marginal_s = self.of.prefill_s(self.padded(max(request.input_tokens - request.cached_tokens, 1)), request.cached_tokens)
@@ -112,7 +117,7 @@ class Server:
         return len(self.queue) + len(self.running)
 
     def reserved_bytes(self) -> float:
-        return sum(self.physics.of.sequence_bytes(request.input_tokens + request.output_tokens) for request in self.running)
+        return sum(self.physics.kept_bytes(request) for request in self.running)
 
     def room(self) -> float:
         assert self.cache is not None
@@ -126,7 +131,7 @@ class Server:
         if not arrived:
             return None
         first = min(arrived, key=lambda request: (request.priority, self.queue.index(request)))
-        own_bytes = self.physics.of.sequence_bytes(first.input_tokens + first.output_tokens)
+        own_bytes = self.physics.kept_bytes(first)
         if len(self.running) >= self.slots or self.reserved_bytes() + own_bytes > self.physics.pool_bytes:
             return None
         self.queue.remove(first)

@@ -679,8 +679,9 @@ class Reference:
     # --- a step
 
     def distinct(self, row: Row, tokens: float) -> float:
-        """Expected share of a rank's experts that `tokens` reach; one for what is not an expert."""
-        return 1.0 - row["miss"] ** (tokens ** self.parameters["expert_skew_exponent"]) if "miss" in row else 1.0
+        """Expected share of a rank's experts that are read: those that `tokens` reach, and some of the others; one for what is not an expert."""
+        p = self.parameters
+        return 1.0 - p["expert_unread_fraction"] * row["miss"] ** (tokens ** p["expert_skew_exponent"]) if "miss" in row else 1.0
 
     def passing(self, row: Row, micro: float) -> float:
         """Sequences of a micro-batch on this rank; an attention group holds at least one."""
@@ -740,7 +741,8 @@ class Reference:
             if "weight_bytes" in row:
                 read = self.distinct(row, tokens)
                 compute_s = (row["flop_per_token"] * here + row["floor_flop"] * read) / (row["multiply_rate"] * self.clock)
-                seconds += row["layers"] * smax4(row["weight_bytes"] * read / row["read_rate"], compute_s)
+                slower = self.parameters["expert_prefill_factor"] if "miss" in row else 1.0
+                seconds += row["layers"] * slower * smax4(row["weight_bytes"] * read / row["read_rate"], compute_s)
             elif "flop_per_token" in row:
                 seconds += row["layers"] * row["flop_per_token"] * here / (row["multiply_rate"] * self.clock)
             elif "lines" in row:
@@ -774,10 +776,9 @@ class Reference:
         p = self.parameters
         pairs_s = self.pairs_s(fresh, cached) / self.cp
         passes = max(1.0, fresh / self.chunk)
-        overhead_s = passes * self.pass_overhead_s()
-        lone_s = p["prefill_latency_factor"] * (self.body_s(fresh * self.dp, passes) + pairs_s) + overhead_s
+        lone_s = p["prefill_latency_factor"] * (self.body_s(fresh * self.dp, passes) + pairs_s) + passes * self.pass_overhead_s()
         full = self.full_pass_tokens()
-        shared_s = self.body_s(full) * fresh / full + (pairs_s + overhead_s) / self.dp
+        shared_s = (self.body_s(full) + self.pass_overhead_s()) * fresh / full + pairs_s / self.dp
         marginal_s = p["serial_prefill"] * lone_s / self.dp + (1.0 - p["serial_prefill"]) * shared_s
         return lone_s, marginal_s * self.balance / self.stages
 
@@ -832,8 +833,8 @@ class Reference:
         return self.ideal_read_s(math.inf, repeated=False) / self.full_pass_tokens()
 
     def power_w(self, requests_per_s: float, running: float, micro: float, context: float, output: float, fresh: float, cached: float) -> float:
-        """Draw = design power x min(cap, floor + m x bandwidth share + c x FLOP share + l x link share), shares of the peaks over the replica's time,
-        mean over stages.
+        """Draw = design power x [p0 + (1 - p0) x / sqrt(1 + x^2)], x = m x bandwidth share + c x FLOP share + l x link share, shares of the peaks over the
+        replica's time, mean over stages. At a lower clock, of what p0 holds beyond the idle draw the cube of the clock is left.
         """
         p = self.parameters
         steps = output / self.tokens_per_step
@@ -844,7 +845,9 @@ class Reference:
         link_step_s, link_token_s = self.ideal_links_s()
         link_s = steps * link_step_s + fresh * link_token_s
         busy = p["power_memory_fraction"] * memory_s + p["power_compute_fraction"] * self.clock**2 * compute_s + p["power_link_fraction"] * link_s
-        return self.design_power_w * min(1.0, p["power_floor_fraction"] + requests_per_s * busy / self.stages)
+        x = requests_per_s * busy / self.stages
+        floor = p["power_idle_fraction"] + (p["power_floor_fraction"] - p["power_idle_fraction"]) * self.clock**3
+        return self.design_power_w * (floor + (1.0 - floor) * x / math.hypot(1.0, x))
 
     def shares_s(self, running: float, micro: float, context: float, output: float, marginal_s: float) -> dict[str, float]:
         """A request's time on a stage by what it is spent on: reads of weights, caches and states are memory, prefill is compute."""
@@ -868,7 +871,10 @@ class Reference:
         capacity_tokens = max(held, 0.0) * mean_length
         if not self.fits(isl + osl):
             return {"fits": 0.0, "kv_capacity_tokens": capacity_tokens, "binding": "capacity"}
-        running = min(concurrency, max(1.0, held * p["kv_admission_factor"]), serving.compiled_batch or math.inf)
+        # Room is kept for a request's mean length, and for a share of what its full length needs beyond that.
+        mean_bytes, full_bytes = self.sequence_bytes(mean_length), self.sequence_bytes(isl + osl)
+        admitted = self.group_pool_bytes() * self.dp / (mean_bytes + p["kv_reserved_fraction"] * (full_bytes - mean_bytes))
+        running = min(concurrency, max(1.0, admitted), serving.compiled_batch or math.inf)
         batch = max(running, 1.0)
         micro = max((serving.compiled_batch or batch) / self.stages, 1.0)
         context = max(mean_length, serving.sequence_bucket or 0.0)
@@ -887,9 +893,13 @@ class Reference:
             before_s = others_s * (1.0 - p["serial_prefill"] / 2)
             service_s = alone_s + others_s + (osl - 1) * tpot_s
         elif serving.mode == "disaggregated":
-            # Pollaczek-Khinchine: the mean wait for a server of constant service times that is busy a share u of the time.
-            tpot_s, busy = step_s / self.tokens_per_step, p["prefill_pool_utilisation"]
-            before_s = busy / (2 * (1 - busy)) * marginal_s + self.transfer_s(isl)
+            # A prefilling replica has N / p clients; each waits for a share of the others' prompts. It is busy a share u: N / p x P = u x a request's time,
+            # which holds the wait: iterated to the fixed point.
+            tpot_s, busy, wait_s = step_s / self.tokens_per_step, p["prefill_pool_utilisation"], 0.0
+            for _ in range(10_000):
+                service_s = alone_s + wait_s + self.transfer_s(isl) + (osl - 1) * tpot_s
+                wait_s = min(p["burst_fraction"], 1.0) * max(busy * service_s / marginal_s - 1, 0.0) * marginal_s
+            before_s = wait_s + self.transfer_s(isl)
             service_s = alone_s + before_s + (osl - 1) * tpot_s
             pool = min(running, batch) / service_s * marginal_s / busy
         else:
@@ -928,15 +938,15 @@ class Reference:
 def served(replica: Replica, *load: float) -> dict[str, Any]:
     """A point under the replica's cap on power, if it has one.
 
-    The clock is lowered no further than the load needs: between the full clock and the one at which the chip's largest draw is the cap, where above the floor
-    (cap - p0) / (TDP - p0) is the cube of the clock, latencies go in proportion to the excess of the draw, and rates by Little's law.
+    The clock is lowered no further than the load needs: between the full clock and the one at which the chip's largest draw is the cap, where above the idle
+    draw (cap - idle) / (TDP - idle) is the cube of the clock, latencies go in proportion to the excess of the draw, and rates by Little's law.
     """
     full, cap_w = Reference(replica).closed_loop(*load), replica.serving.power_cap_w
     if cap_w is None or not full["fits"] or not full["power_w"] > cap_w * replica.accelerators:
         return full
     tdp_w = replica.accelerator.need("tdp").si
-    floor_w = replica.parameters["power_floor_fraction"] * tdp_w
-    slowest = Reference(replica, min(1.0, math.cbrt((cap_w - floor_w) / (tdp_w - floor_w)))).closed_loop(*load)
+    idle_w = replica.parameters["power_idle_fraction"] * tdp_w
+    slowest = Reference(replica, min(1.0, math.cbrt((cap_w - idle_w) / (tdp_w - idle_w)))).closed_loop(*load)
     excess_w, least_w = full["power_w"] - cap_w * replica.accelerators, slowest["power_w"]
     slow = min(1.0, excess_w / (full["power_w"] - least_w)) if full["power_w"] - least_w > excess_w else 1.0
     between = {name: full[name] + slow * (slowest[name] - full[name]) for name in full if name.endswith(("_s", "fraction"))}

@@ -73,6 +73,7 @@ _DIMENSIONS = {
     "money per energy": "USD/J",
     "money per power": "USD/W",
     "money per accelerator": "USD/accelerator",
+    "money per accelerator and time": "USD/accelerator/s",
     "accelerators": "accelerator",
     "tokens": "token",
     "tokens per second": "token/s",

@@ -73,7 +73,7 @@ def test_an_accelerator_without_a_price_is_refused_by_name(default: Ownership) -
 
 def test_names_and_sources_exist(library: Library, default: Ownership) -> None:
     assert set(default.purchase) <= set(library.files("accelerators"))
-    figures = [getattr(default.figures, name) for name in type(default.figures).model_fields] + list(default.purchase.values())
+    figures = [figure for _, figure in default.figures if figure is not None] + [*default.purchase.values(), *default.chip.values()]
     for name in ("published_tco", "aws_segment"):
         reference = library.reference(name)
         figures += [*reference.figures.values(), *(figure for group in reference.groups.values() for figure in group.values())]
@@ -94,6 +94,8 @@ def sources_of(figures: list[Figure]) -> set[str]:
         (lambda text: text.replace("low = 5500, ", ""), "an estimated figure needs 'low' and 'high'"),
         (lambda text: text.replace("value = 8000", "value = 80000"), "does not hold the value"),
         (lambda text: text.replace('unit = "year"', 'unit = "yaer"', 1), "unit 'yaer' cannot be read"),
+        (lambda text: text.replace("[chip]\ntrainium2", "[chip]\ntrainium1"), "chip.trainium1 is a part of purchase.trainium1"),
+        (lambda text: text.replace("value = 50000, ", "value = 70000, ").replace("high = 55000", "high = 70000"), "cannot be more"),
     ],
 )
 def test_a_faulty_file_is_refused(library: Library, tmp_path: Path, change: Callable[[str], str], words: str) -> None:

@@ -14,6 +14,7 @@ from accelmodel.catalog.library import Library
 from accelmodel.catalog.sites import Site
 from accelmodel.catalog.workloads import Workload
 from accelmodel.errors import InputError
+from accelmodel.studies.money import demand_usd_per_kw_h, tariff_usd_per_kwh
 
 FACTS = Path(__file__).parents[2] / "../shared/facts"
 needs_facts = pytest.mark.skipif(not FACTS.is_dir(), reason="the facts folder lies beside the checkout only in development")
@@ -38,6 +39,56 @@ def test_new_carlisle(library: Library) -> None:
 @pytest.mark.parametrize(("name", "tariff"), [("northern-virginia", 0.0892), ("central-ohio", 0.0790), ("oregon", 0.0752), ("texas", 0.0660), ("iowa", 0.0604)])
 def test_tariffs_are_those_of_the_energy_information_administration(library: Library, name: str, tariff: float) -> None:
     assert library.site(name).figures.tariff.si == pytest.approx(tariff * USD_PER_KWH)
+
+
+@pytest.mark.parametrize(
+    ("name", "intensity"),
+    # EIA, Electric Power Annual 2023: CO2 of a state's power plants (table 9.5, kt) over their net generation (table 3.7, GWh).
+    [("new-carlisle", 61_252 / 90_047), ("central-ohio", 63_226 / 133_223), ("pennsylvania", 70_207 / 235_925), ("new-york", 29_418 / 124_040)],
+)
+def test_carbon_and_water_are_published_figures(library: Library, name: str, intensity: float) -> None:
+    figures = library.site(name).figures
+    assert figures.carbon_intensity is not None
+    assert figures.carbon_intensity.value == pytest.approx(intensity, abs=5e-4)
+    assert figures.water_usage is not None
+    assert figures.water_usage.value == 0.12  # L/kWh, AWS worldwide, 2025
+
+
+def test_an_unknown_intensity_is_absent(library: Library) -> None:
+    assert library.site("texas").figures.carbon_intensity is None
+
+
+SITE = """
+name = "here"
+title = "Here"
+country = "US"
+[figures]
+tariff = { value = 0.08, unit = "USD/kWh", kind = "estimated", low = 0.06, high = 0.10 }
+pue = { value = 1.2, unit = "1", kind = "estimated", low = 1.1, high = 1.3 }
+demand_charge = { value = 12, unit = "USD/kW/month", kind = "estimated", low = 8, high = 20 }
+[[hour_classes]]
+name = "on-peak"
+hours = { value = 0.25, unit = "1", kind = "estimated", low = 0.2, high = 0.3 }
+tariff = { value = 0.14, unit = "USD/kWh", kind = "estimated", low = 0.1, high = 0.2 }
+[[hour_classes]]
+name = "off-peak"
+hours = { value = 0.75, unit = "1", kind = "estimated", low = 0.7, high = 0.8 }
+tariff = { value = 0.06, unit = "USD/kWh", kind = "estimated", low = 0.05, high = 0.07 }
+"""
+
+
+def test_classes_of_hours_and_a_demand_charge(tmp_path: Path) -> None:
+    (tmp_path / "sites").mkdir()
+    path = tmp_path / "sites" / "here.toml"
+    path.write_text(SITE, encoding="utf-8")
+    site = Library(tmp_path).site("here")
+    assert tariff_usd_per_kwh(site) == pytest.approx(0.25 * 0.14 + 0.75 * 0.06)
+    assert demand_usd_per_kw_h(site) == pytest.approx(12 / 730)
+    assert tariff_usd_per_kwh(Library().site("texas")) == pytest.approx(0.066)
+    assert demand_usd_per_kw_h(Library().site("texas")) == 0
+    path.write_text(SITE.replace("value = 0.25", "value = 0.3"), encoding="utf-8")
+    with pytest.raises(InputError, match="must sum to 1"):
+        Library(tmp_path).site("here")
 
 
 @needs_facts

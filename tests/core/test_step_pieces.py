@@ -101,11 +101,18 @@ def test_distinct_experts_agree_with_libm(experts: int, chosen: int, skew: float
     miss = 1.0 - chosen / experts
     tokens = np.concatenate(([1.0, 2.0], np.exp(np.linspace(0.0, 18.0, 5_000))))
     found, bits = np.empty(tokens.size), np.empty(tokens.size, np.int64)
-    distinct_experts(tokens, math.log2(max(miss, 1e-300)), skew, found, bits)
+    distinct_experts(tokens, math.log2(max(miss, 1e-300)), skew, 1.0, found, bits)
     exact = np.array([-math.expm1(n**skew * math.log1p(-chosen / experts)) if miss > 0 else 1.0 for n in tokens.tolist()])
     assert np.abs(found - exact).max() < 1e-14
     assert np.abs(found / exact - 1.0).max() < 1e-13
     assert found[0] == pytest.approx(chosen / experts, rel=1e-13)  # one token reads k of E
+
+
+@pytest.mark.parametrize("unread", [0.0, 0.01, 0.5])
+def test_software_that_reads_more_experts_than_are_chosen(unread: float):
+    tokens, found, bits = np.array([1.0, 10.0]), np.empty(2), np.empty(2, np.int64)
+    distinct_experts(tokens, math.log2(0.75), 1.0, unread, found, bits)
+    assert found == pytest.approx(1.0 - unread * 0.75**tokens)
 
 
 # --- whole steps ----------------------------------------------------------------------------------------------------------------------------

@@ -9,14 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from accelmodel.economics.ownership import (
-    OwnershipCost,
-    OwnershipTerms,
-    annuity_usd_per_year,
-    capital_per_accelerator,
-    capital_recovery_factor,
-    cost_of_ownership,
-)
+from accelmodel.economics.annuities import annuity_usd_per_year, capital_recovery_factor, sinking_fund_usd_per_year
+from accelmodel.economics.ownership import OwnershipCost, OwnershipTerms, capital_per_accelerator, cost_of_ownership, mean_tariff_usd_per_kwh
 from accelmodel.errors import InputError
 
 # Round numbers, so that every line below can be worked by hand: straight line (no interest), 8760 h a year.
@@ -87,7 +81,7 @@ def test_payments_and_residual_value_repay_the_capital(rate, years, residual):
 
 def test_every_line_worked_by_hand():
     # network 0.2 of both: 21,900 x 0.2 / 0.8 = 5,475; both 27,375; facility 730 W x 12 = 8,760; spares 4 % = 876.
-    assert dataclasses.astuple(capital_per_accelerator(TERMS, 21_900.0, 730.0)) == pytest.approx((21_900, 5_475, 876, 8_760))
+    assert dataclasses.astuple(capital_per_accelerator(TERMS, 21_900.0, 730.0)) == pytest.approx((21_900, 5_475, 876, 8_760, 0))
     assert capital_per_accelerator(TERMS, 21_900.0, 730.0).total_usd == pytest.approx(37_011)
     assert cost().lines == pytest.approx(
         {
@@ -98,6 +92,11 @@ def test_every_line_worked_by_hand():
             "operations_usd_per_h": 0.1,  # 27,375 x 0.032 / 8760 = 876 / 8760
             "maintenance_usd_per_h": 0.05,  # half of that
             "spares_usd_per_h": 0.02,  # 876 / (5 x 8760)
+            # What this owner does not have is 0.
+            "integration_usd_per_h": 0.0,
+            "demand_usd_per_h": 0.0,
+            "software_usd_per_h": 0.0,
+            "decommissioning_usd_per_h": 0.0,
         }
     )
     assert cost().total_usd_per_h == pytest.approx(0.905)
@@ -109,6 +108,41 @@ def test_interest_and_residual_value_worked_by_hand():
     assert cost(terms).server_capital_usd_per_h == pytest.approx(0.618544, abs=1e-6)
     assert cost(terms).network_capital_usd_per_h == pytest.approx(0.164873, abs=1e-6)
     assert cost(terms).spares_usd_per_h == pytest.approx(0.04 * 0.618544, abs=1e-6)
+
+
+def test_racks_peak_software_and_removal_worked_by_hand():
+    # Racks 10 % of 21,900 over 5 years: 2,190 / 43,800; a peak of 730 W x 1.2 at 7.30 USD per kW and month of 730 h; 4,380 USD a year; 6 % of the server.
+    terms = dataclasses.replace(TERMS, integration_fraction=0.10, software_usd_per_year=4_380.0, decommissioning_fraction=0.06)
+    capital = capital_per_accelerator(terms, 21_900.0, it_power_w=730.0)
+    assert (capital.integration_usd, capital.equipment_usd) == pytest.approx((2_190, 29_565))
+    full = cost_of_ownership(terms, capital, power_w=500.0, pue=1.2, tariff_usd_per_kwh=0.10, peak_power_w=730.0, demand_usd_per_kw_h=7.30 / 730)
+    assert full.integration_usd_per_h == pytest.approx(0.05)
+    assert full.demand_usd_per_h == pytest.approx(0.73 * 1.2 * 0.01)
+    assert full.software_usd_per_h == pytest.approx(0.5)
+    assert full.decommissioning_usd_per_h == pytest.approx(1_314 / 43_800)
+    assert full.total_usd_per_h == pytest.approx(0.905 + 0.05 + 0.00876 + 0.5 + 0.03)
+    assert full.running_usd_per_h == pytest.approx(0.06 + 0.00876 + 0.1 + 0.05 + 0.5)
+
+
+def test_the_straight_line_is_the_annuity_without_interest():
+    terms = dataclasses.replace(TERMS, cost_of_capital_fraction=0.10)
+    assert cost(terms.straight_line) == cost(TERMS)
+    assert cost(terms).total_usd_per_h > cost(TERMS).total_usd_per_h
+
+
+def test_a_sinking_fund_as_printed_and_as_paid_in():
+    # (A/F, 10 %, 5) = 0.16380 and (A/F, 15 %, 3) = 0.2880 in the interest tables.
+    assert sinking_fund_usd_per_year(1.0, 0.10, 5) == pytest.approx(0.16380, abs=5e-6)
+    assert sinking_fund_usd_per_year(1.0, 0.15, 3) == pytest.approx(0.2880, abs=5e-5)
+    assert sum(sinking_fund_usd_per_year(100.0, 0.08, 4) * 1.08**paid for paid in range(4)) == pytest.approx(100.0)
+    assert sinking_fund_usd_per_year(100.0, 0.0, 4) == 25.0
+
+
+def test_a_tariff_by_classes_of_hours():
+    # 4,000 h at 0.12 and 4,760 h at 0.06: (480 + 285.6) / 8,760 = 0.08740; a load twice as high on peak weighs it twice.
+    tariffs, hours = np.array([0.12, 0.06]), np.array([4_000, 4_760]) / 8_760
+    assert mean_tariff_usd_per_kwh(tariffs, hours) == pytest.approx(0.0873973, abs=1e-7)
+    assert mean_tariff_usd_per_kwh(tariffs, hours, np.array([2.0, 1.0])) == pytest.approx((960 + 285.6) / (8_000 + 4_760))
 
 
 def test_availability_divides_and_occupancy_at_the_very_end():
@@ -134,6 +168,10 @@ terms_strategy = st.builds(
     operations_fraction_per_year=fractions,
     maintenance_fraction_per_year=fractions,
     residual_fraction=fractions,
+    integration_fraction=fractions,
+    decommissioning_fraction=fractions,
+    software_usd_per_year=st.floats(0, 1e4),
+    tax_fraction=st.floats(0, 0.5),
 )
 
 

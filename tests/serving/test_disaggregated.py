@@ -4,6 +4,7 @@ ratio of the pools, and rates, shares and power of one replica of the mix.
 
 from __future__ import annotations
 
+import math
 from functools import cache
 from typing import Any
 
@@ -61,6 +62,13 @@ def pools_per_replica(name: str, load: tuple[float, ...]) -> tuple[float, float]
     return x, x * marginal_s(name, load) / u
 
 
+def queue_s(p: am.Point, one: Replica, load: tuple[float, ...], prompt_s: float) -> float:
+    """What a request waits for the others of its prefilling replica: a burst's share of the N / p - 1 prompts, N / p being u S / P by Little's law."""
+    lifetime_s = p.time_to_first_token_s + (load[1] - 1) * p.time_per_output_token_s
+    others = max(one.parameters["prefill_pool_utilisation"] * lifetime_s / prompt_s - 1, 0.0)
+    return one.parameters["burst_fraction"] * others * prompt_s
+
+
 # Cached bytes of one accelerator by hand: bf16 keys and values of its heads, or the whole latent.
 def cached_bytes(name: str, tokens: float) -> float:
     if name in ("dense", "drafts"):
@@ -95,13 +103,13 @@ def test_no_prefill_stalls_a_step(name: str, load: tuple[float, ...]):
 @every_replica
 @every_load
 def test_the_first_token_waits_for_the_prefill_pool_and_for_the_transfer(name: str, load: tuple[float, ...]):
-    # One client of a continuous replica: overhead + L + the first step's wait. To that the longer step of the others, P u / (2 (1 - u)), and the cache.
+    # One client of a continuous replica: overhead + L + the first step's wait. To that the longer step of the others, the queue, and the cache.
     p = run_as(name, "disaggregated").parameters
     alone = (*load[:2], 1, load[3])
     without = point(run_as(name, "continuous"), alone).time_to_first_token_s
     longer_s = p["first_step_wait_steps"] * (step_s(name, load) - step_s(name, alone))
-    u = p["prefill_pool_utilisation"]
-    expected = without + longer_s + marginal_s(name, load) * u / (2 * (1 - u)) + transfer_s(name, load[0])
+    waited_s = queue_s(mixed(name, load), run_as(name, "disaggregated"), load, marginal_s(name, load))
+    expected = without + longer_s + waited_s + transfer_s(name, load[0])
     assert mixed(name, load).time_to_first_token_s == close(expected, 1e-9)
 
 
@@ -122,19 +130,21 @@ def test_rates_are_those_of_one_replica_of_the_mix(name: str, load: tuple[float,
 
 @every_replica
 def test_power_is_the_mean_of_the_mix(name: str):
-    # Continuous batching does the same work per request: design power x (floor + requests per second x work).
+    # Continuous batching does the same work per request: design power x [floor + (1 - floor) x / sqrt(1 + x^2)], x = requests per second x work.
     load = LOADS[0]
     apart, together, one = mixed(name, load), point(run_as(name, "continuous"), load), run_as(name, "continuous")
     design_w, floor = one.accelerators * one.accelerator.need("tdp").si, one.parameters["power_floor_fraction"]
     assert max(apart.power_w, together.power_w) < design_w
-    work = (together.power_w / design_w - floor) / together.output_tokens_per_s
-    assert apart.power_w == close(design_w * (floor + apart.output_tokens_per_s * work), 1e-9)
+    share = (together.power_w / design_w - floor) / (1 - floor)
+    x = share / math.sqrt(1 - share**2) / together.output_tokens_per_s * apart.output_tokens_per_s
+    assert apart.power_w == close(design_w * (floor + (1 - floor) * x / math.sqrt(1 + x**2)), 1e-9)
     assert apart.energy_j_per_output_token == close(apart.power_w / apart.output_tokens_per_s)
 
 
 def test_the_bytes_that_are_sent_follow_the_cache():
     # One client of Llama-3.1-70B, 327,680 bytes a token in bf16 (80 layers, 8 + 8 heads of 128), a half in fp8; eight links of 50 GB/s.
-    one, half = (am.replica(**REPLICAS["dense"], kv=kv, mode="disaggregated") for kv in ("bf16", "fp8"))
+    queued = (am.replica(**REPLICAS["dense"], kv=kv, mode="disaggregated") for kv in ("bf16", "fp8"))
+    one, half = (copy_of(some, calibration=with_parameters(some.calibration, burst_fraction=0.0)) for some in queued)
     base_s = 10_000 * 327_680 / 8 / (50e9 * one.parameters["link_efficiency"])
     assert transfer_s("dense", 10_000) == close(base_s)
 
@@ -154,10 +164,9 @@ def test_every_accelerator_sends_its_share_of_the_cache(cut: str):
     of = REPLICAS["dense"] | {cut: 2}
     apart, together = (am.replica(**of, mode=mode) for mode in ("disaggregated", "continuous"))
     load = (2000, 300, 1, 0.0)
-    u = apart.parameters["prefill_pool_utilisation"]
-    p = point(together, load)
+    p, q = point(together, load), point(apart, load)
     prompt_s = p.prefill_time_fraction / (p.output_tokens_per_s / 300)
-    sent_s = point(apart, load).time_to_first_token_s - p.time_to_first_token_s - prompt_s * u / (2 * (1 - u))
+    sent_s = q.time_to_first_token_s - p.time_to_first_token_s - queue_s(q, apart, load, prompt_s)
     assert sent_s == close(transfer_s("dense", 2000), 1e-6)
 
 
@@ -181,12 +190,14 @@ def test_attribution_conserves_the_cost(name: str, offer: str | None):
 
 @pytest.mark.parametrize("busy", [0.2, 0.9])
 def test_a_fuller_prefill_pool_is_smaller_and_slower(busy: float):
-    # Of the same load r goes with 1 / u, but for the longer first token; the wait of M/D/1 in units of the prompt's time is 0.125 at 0.2, 4.5 at 0.9.
+    # Of the same load r goes with 1 / u, but for the longer first token; the queue grows with the clients of a prefilling replica.
     load = LOADS[0]
     one = run_as("dense", "disaggregated")
     other = copy_of(one, calibration=with_parameters(one.calibration, prefill_pool_utilisation=busy))
     p, q = point(one, load), point(other, load)
-    wait_s = marginal_s("dense", load) * ({0.2: 0.125, 0.9: 4.5}[busy] - 0.7 / 0.6)
+    prompt_s = marginal_s("dense", load)
+    wait_s = queue_s(q, other, load, prompt_s) - queue_s(p, one, load, prompt_s)
+    assert (wait_s > 0) == (busy > 0.7)
     assert q.time_to_first_token_s - p.time_to_first_token_s == close(wait_s, 1e-6)
     x = 20 / (q.time_to_first_token_s + 299 * q.time_per_output_token_s)
     assert q.prefill_time_fraction == close(1 - 1 / (1 + x * marginal_s("dense", load) / busy), 1e-9)

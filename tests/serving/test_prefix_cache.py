@@ -18,7 +18,7 @@ from accelmodel.cli.main import execute
 from accelmodel.core.replica import Replica
 from accelmodel.serving.prefix_cache import HitCurve, solve_hits
 from accelmodel.studies.points import library
-from situations import close
+from situations import close, copy_of, with_parameters
 
 # Mooncake's conversation trace, 3.40 requests/s: share of input tokens that an LRU cache of so many tokens served.
 MOONCAKE = "mooncake-conversation"
@@ -121,10 +121,13 @@ def test_hits_and_the_load_agree_under_a_cap_on_power():
 
 
 def test_a_full_pool_serves_nothing():
-    p = am.evaluate(chips(), **LENGTHS, concurrency=200, prefix_cache=MOONCAKE)
+    # No room is kept for answers to grow into; where some is, cached blocks lie there meanwhile.
+    full = chips()
+    one = copy_of(full, calibration=with_parameters(full.calibration, kv_reserved_fraction=0.0))
+    p = am.evaluate(one, **LENGTHS, concurrency=200, prefix_cache=MOONCAKE)
     assert p.waiting_requests > 0
     assert p.prefix_hit_fraction == 0.0
-    plain = am.evaluate(chips(), **LENGTHS, concurrency=200)
+    plain = am.evaluate(one, **LENGTHS, concurrency=200)
     assert p.to_dict() == plain.to_dict()
 
 

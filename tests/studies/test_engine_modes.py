@@ -145,10 +145,10 @@ def test_a_lower_cap_is_kept_and_never_faster(mode: str, system: str):
     assert slower
 
 
-def test_a_cap_below_what_is_drawn_before_any_arithmetic_is_refused():
-    # 36 % of 700 W.
-    one = eight(power_cap_w=251.0)
-    with pytest.raises(am.InputError, match="251 W is below the 252 W") as caught:
+def test_a_cap_below_what_is_drawn_idle_is_refused():
+    # 15 % of 700 W.
+    one = eight(power_cap_w=104.0)
+    with pytest.raises(am.InputError, match="104 W is below the 105 W") as caught:
         point(one)
     assert caught.value.key == "power_cap_w"
 

@@ -16,7 +16,7 @@ import accelmodel as am
 from accelmodel.cli.main import execute
 from accelmodel.studies.terms import Term
 
-SCENARIOS = ("quickstart", "rainier", "margin-shield", "deepseek-day")
+SCENARIOS = ("quickstart", "rainier", "margin-shield", "deepseek-day", "thirty-percent")
 
 
 @pytest.fixture(scope="module")
@@ -100,6 +100,19 @@ def test_every_leaf_has_a_source_a_range_or_somebody_who_decided_it(runs: dict[s
     for term in every(found.term):
         if not term.parts:
             assert term.source or term.kind in ("given", "estimated", "solved") or term.note or term.unit in ("byte", "s"), term
+
+
+def test_a_row_of_a_margin_study_goes_down_to_price_discount_and_figures(runs: dict[str, Path]):
+    for row in (0, 4, 23):
+        found = am.explain(runs["thirty-percent"], study="thirty", row=row, column="operating_margin_fraction")
+        margin, overhead = found.term.parts
+        assert found.term.value == pytest.approx(margin.value - overhead.value)
+        cost, revenue = margin.parts
+        assert margin.value == pytest.approx(1 - cost.value / revenue.value)
+        at_list, discount = revenue.parts
+        assert revenue.value == pytest.approx(at_list.value * (1 - discount.value))
+        assert part(cost, "replica_cost_usd_per_h").value == pytest.approx(cost.value)
+        assert any(term.name.startswith("price of input (bedrock:") and term.date for term in every(found.term))
 
 
 def test_a_changed_input_is_noticed(runs: dict[str, Path], tmp_path: Path):

@@ -285,3 +285,57 @@ def test_the_grid_is_the_engine(name: str):
     engine = closed_loop(one.constants, grid, 1, one.capped_constants)
     for row, column in enumerate(OUTPUTS):
         assert out[made.wanted.names.index(column)].tobytes() == engine[row].tobytes(), column
+
+
+# --- attribution by convention -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["dense", "cores", "apart"])
+@pytest.mark.parametrize("convention", ["price-weights", "blended", "output-only"])
+def test_the_grids_attribution_is_that_of_economics_and_conserves_the_cost(name: str, convention: Any):
+    one, given = replica(name), loads(300)
+    terms = money(one, offer="bedrock", occupancy=0.5)
+    table = am.evaluate(one, **given, offer="bedrock", occupancy=0.5, attribution=convention)
+    c, hit = columns(table), given["prefix_hit_fraction"]
+    inputs, outputs = c["input_tokens_per_s"] * 0.5, c["output_tokens_per_s"] * 0.5
+    rates = TokenRates(inputs * (1 - hit), inputs * hit, outputs)
+    expected = attribution.attribute(c["replica_cost_usd_per_h"], rates, convention=convention, prices=terms.token_prices)
+    for column, value in vars(expected).items():
+        assert c[column].tolist() == close(np.asarray(value).tolist(), 1e-11), column
+    borne = sum(np.nan_to_num(rate) * 3600 / 1e6 * np.nan_to_num(cost) for rate, cost in zip(rates.streams, expected.streams, strict=True))
+    np.testing.assert_allclose(borne, np.nan_to_num(c["replica_cost_usd_per_h"]), rtol=1e-11)
+
+
+def test_a_convention_changes_the_split_alone():
+    given = {"input_tokens": 3000, "output_tokens": 400, "concurrency": 16, "prefix_hit_fraction": 0.4, "offer": "bedrock"}
+    by_time, blended = (am.evaluate(replica("dense"), **given, attribution=convention).to_dict() for convention in ("device-time", "blended"))
+    split = {"cost_usd_per_mtok_input", "cost_usd_per_mtok_cached_input", "cost_usd_per_mtok_output"}
+    changed = {name for name in by_time if by_time[name] != blended[name]}
+    assert {name.removesuffix("_low90").removesuffix("_high90") for name in changed} == split
+    assert am.evaluate(replica("dense"), **given).to_dict() == by_time
+
+
+@pytest.mark.parametrize(
+    ("given", "words"), [({"attribution": "device_time"}, "did you mean 'device-time'"), ({"attribution": "price-weights"}, "needs the token prices")]
+)
+def test_a_convention_that_is_unknown_or_lacks_prices_is_refused(given: dict[str, Any], words: str):
+    with pytest.raises(am.InputError, match=words) as caught:
+        am.evaluate(replica("dense"), input_tokens=1000, output_tokens=100, concurrency=4, **given)
+    assert caught.value.key == "attribution"
+
+
+def test_money_of_a_table_carries_currency_and_dates_and_nothing_else_does():
+    table = am.evaluate(replica("dense"), input_tokens=[1000, 2000], output_tokens=100, concurrency=4, offer=["on-demand", "bedrock"])
+    for field in table.schema:
+        is_money = field.metadata[b"unit"].startswith(b"USD")
+        assert (b"currency" in field.metadata) == (b"price_date" in field.metadata) == is_money, field.name
+    # EC2's snapshot of 2026-07-20 and Bedrock's of 2026-11.
+    assert table.schema.field("cost_usd_per_mtok").metadata[b"price_date"].decode() == "2026-07-20/2026-11"
+
+
+def test_serving_oneself_sells_nothing_and_rents_where_an_hour_is_given():
+    given = {"input_tokens": 1000, "output_tokens": 100, "concurrency": 4, "books": "self"}
+    owned, rented = (am.evaluate(replica("dense"), **given, offer=offer) for offer in ("bedrock", ["on-demand", "bedrock"]))
+    assert (owned.cost_basis, rented.cost_basis) == ("ownership", "p5.48xlarge:on-demand:us-east-1")
+    assert rented.replica_cost_usd_per_h == close(55.04)
+    assert not hasattr(owned, "margin_fraction")

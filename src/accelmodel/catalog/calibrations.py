@@ -13,7 +13,7 @@ from accelmodel.errors import InputError, nearest_name
 
 _RANGE_IN_DEVIATIONS = 2 * 1.645  # a figure's range is the central 90 % of its prior
 _Efficiency = Annotated[Figure, of("ratio", 0.02, 1.2)]
-_Factor = Annotated[Figure, of("ratio", 0.01, 100.0)]
+_Factor = Annotated[Figure, of("ratio", 0.01, 1000.0)]
 _Overhead = Annotated[Figure, of("time", 0.0, 10.0, "s")]
 
 
@@ -37,6 +37,8 @@ class Parameters(Strict):
     gemm_floor_tokens: Annotated[Figure, of("tokens", 0, 1000)]
     expert_skew_exponent: Annotated[Figure, of("ratio", 0.5, 1.0)]
     expert_imbalance_factor: Annotated[Figure, of("ratio", 1.0, 5.0)]
+    expert_unread_fraction: Annotated[Figure, of("ratio", 0.0, 1.0)]
+    expert_prefill_factor: _Factor
     layer_overhead: _Overhead
     moe_layer_overhead: _Overhead
     mla_layer_overhead: _Overhead
@@ -46,14 +48,15 @@ class Parameters(Strict):
     prefill_layer_overhead: _Overhead
     prefill_latency_factor: _Factor
     first_token_overhead: _Overhead
-    first_step_wait_steps: Annotated[Figure, of("ratio", 0, 10)]
+    first_step_wait_steps: Annotated[Figure, of("ratio", 0, 100)]
     burst_fraction: Annotated[Figure, of("ratio", 0, 1)]
     prefill_stall_fraction: Annotated[Figure, of("ratio", 0, 2)]
     chunk_tokens: Annotated[Figure, of("tokens", 16, 1_000_000)]
     usable_memory_fraction: Annotated[Figure, of("ratio", 0.3, 1)]
     runtime_reserve: Annotated[Figure, of("memory", 0, 64, "GB")]
     graph_reserve: Annotated[Figure, of("memory", 0, 64, "GB")]
-    kv_admission_factor: Annotated[Figure, of("ratio", 0.5, 3)]
+    saturated_factor: Annotated[Figure, of("ratio", 0.3, 3)]
+    kv_reserved_fraction: Annotated[Figure, of("ratio", 0, 3)]
     kv_row_floor: Annotated[Figure, of("memory", 0, 65536)]
     prefill_pool_utilisation: Annotated[Figure, of("ratio", 0.05, 0.99)]
     prefill_square_factor: Annotated[Figure, of("ratio", 1, 2)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -128,7 +128,8 @@ def _check_file(path: Path, library: Library) -> Iterator[Finding]:
     if kind == "sources":
         yield from _check_sources(path, data)
         return
-    yield from _unknown_sources(path, data, library)
+    own = data.get("sources", {}) if kind == "offers" else {}
+    yield from _unknown_sources(path, data, {*library.sources, *own})
     if fault := _fault(_record, kind, path, library):
         yield _error(fault.file or path, fault.key, fault.message)
         return
@@ -155,20 +156,20 @@ def _check_sources(path: Path, data: Mapping[str, Any]) -> Iterator[Finding]:
             yield _error(path, f"{key}.{fault.key}", fault.message)
 
 
-def _unknown_sources(path: Path, data: Any, library: Library, key: str = "") -> Iterator[Finding]:
-    """Source keys that no sources file defines, wherever in the file they stand."""
+def _unknown_sources(path: Path, data: Any, known: Collection[str], key: str = "") -> Iterator[Finding]:
+    """Source keys that are not known, wherever in the file they stand."""
     if isinstance(data, dict):
         for name, value in data.items():
             here = f"{key}.{name}".lstrip(".")
             if name in _SOURCE_KEYS and isinstance(value, str):
-                if value not in library.sources:
-                    near = nearest_name(value, library.sources)
+                if value not in known:
+                    near = nearest_name(value, known)
                     yield _error(path, here, f"no source is called '{value}'" + (f"; did you mean '{near}'?" if near else ""))
             else:
-                yield from _unknown_sources(path, value, library, here)
+                yield from _unknown_sources(path, value, known, here)
     elif isinstance(data, list):
         for number, value in enumerate(data, 1):
-            yield from _unknown_sources(path, value, library, f"{key}.{number}")
+            yield from _unknown_sources(path, value, known, f"{key}.{number}")
 
 
 def _missing(path: Path, key: str, name: str | None, kind: str, library: Library) -> Iterator[Finding]:

@@ -11,8 +11,11 @@ from accelmodel.catalog.figures import Figure
 from accelmodel.catalog.hardware import Accelerator, AcceleratorFigures, System
 from accelmodel.catalog.library import Library
 from accelmodel.catalog.models import Model
-from accelmodel.catalog.offers import HourOffer, TokenOffer
+from accelmodel.catalog.offers import HourOffer, Snapshot, TokenOffer, newest
 from accelmodel.errors import InputError
+
+# What becomes of a price from one snapshot to the next, in the order in which it is told.
+CHANGES = ("dearer", "cheaper", "new", "gone")
 
 # Figures of a chip that add up over a system.
 _ADDITIVE = tuple(AcceleratorFigures.model_fields)
@@ -57,15 +60,23 @@ class Row:
         """Second over first, per accelerator."""
         return None if self.each_a is None or self.each_b is None else _ratio(self.each_a, self.each_b)
 
+    @property
+    def change(self) -> str:
+        """What became of a price from the first to the second: one of CHANGES, or nothing where it stayed."""
+        if self.a.value is None or self.b.value is None:
+            return "new" if self.a.value is None else "gone"
+        return "dearer" if self.b.value > self.a.value else "cheaper" if self.b.value < self.a.value else ""
+
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two entries of one kind and their rows."""
+    """Two entries of one kind and their rows; of two snapshots of prices only what changed, and how many prices did not."""
 
     kind: str
     a: Entry
     b: Entry
     rows: tuple[Row, ...]
+    unchanged: int | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """As plain data; values in SI."""
@@ -74,8 +85,11 @@ class Comparison:
             known: dict[str, Any] = {"figure": row.name, "dimension": row.dimension, "a": row.a.value, "b": row.b.value, "ratio": row.ratio}
             if row.each_a is not None and row.each_b is not None:
                 known |= {"a_per_accelerator": row.each_a.value, "b_per_accelerator": row.each_b.value, "ratio_per_accelerator": row.each_ratio}
+            if self.unchanged is not None:
+                known |= {"change": row.change, "change_fraction": None if row.ratio is None else row.ratio - 1}
             rows.append(known | {"a_kind": row.a.kind, "a_source": row.a.source, "b_kind": row.b.kind, "b_source": row.b.source})
-        return {"kind": self.kind, "a": self.a.name, "b": self.b.name, "rows": rows}
+        found = {"kind": self.kind, "a": self.a.name, "b": self.b.name, "rows": rows}
+        return found if self.unchanged is None else found | {"unchanged": self.unchanged}
 
 
 def _ratio(a: Side, b: Side) -> float | None:
@@ -92,7 +106,10 @@ def diff(a: str, b: str, library: Library | None = None, kind: str | None = None
     found = [check_kind(kind)] if kind else _common_kinds(a, b, books)
     first, second = read(found[0], a, books), read(found[0], b, books)
     rows = tuple(row for row in _rows(first, second, books) if row.a.value is not None or row.b.value is not None)
-    return Comparison(found[0], first, second, rows)
+    if not isinstance(first.record, Snapshot):
+        return Comparison(found[0], first, second, rows)
+    changed = sorted((row for row in rows if row.change), key=_by_change)
+    return Comparison(found[0], first, second, tuple(changed), len(rows) - len(changed))
 
 
 def _common_kinds(a: str, b: str, library: Library) -> list[str]:
@@ -121,6 +138,10 @@ def _rows(a: Entry, b: Entry, library: Library) -> Iterator[Row]:
         yield from _model_rows(first, second)
     elif isinstance(first, (HourOffer, TokenOffer)) and isinstance(second, (HourOffer, TokenOffer)):
         yield from _offer_rows(first, second)
+    elif isinstance(first, Snapshot) and isinstance(second, Snapshot):
+        yield from _snapshot_rows(first, second)
+    elif isinstance(first, Snapshot) or isinstance(second, Snapshot):
+        raise InputError(f"'{a.name}' and '{b.name}' do not compare: one is a snapshot of prices, the other one price", key="B", value=b.name)
     else:
         own, other = ({row.key: row.figure for row in figures(record)} for record in (first, second))
         for name in dict.fromkeys([*own, *other]):
@@ -164,3 +185,24 @@ def _offer_rows(a: HourOffer | TokenOffer, b: HourOffer | TokenOffer) -> Iterato
     for name in names:
         one, other = (Side(getattr(offer, name), offer.kind, offer.source) for offer in (a, b))
         yield Row(name, "USD/hour" if hourly else "USD/Mtok", one, other)
+
+
+def _snapshot_rows(a: Snapshot, b: Snapshot) -> Iterator[Row]:
+    """Every price of two snapshots, by offer and key; of an offer with several dates the newest."""
+    if (bool(a.hour), bool(a.token)) != (bool(b.hour), bool(b.token)):
+        raise InputError(f"'{a.name}' is in {a.unit}, '{b.name}' in {b.unit}: they do not compare", key="B", value=b.name)
+    prices_a, prices_b = _prices(a), _prices(b)
+    for name in dict.fromkeys([*prices_a, *prices_b]):
+        dimension = "USD/hour" if a.hour or name.endswith("_usd_per_h") else "USD/Mtok"
+        yield Row(name, dimension, prices_a.get(name, Side()), prices_b.get(name, Side()))
+
+
+def _prices(snapshot: Snapshot) -> dict[str, Side]:
+    hours = {offer.id: Side(offer.price, offer.kind, offer.source) for offer in newest(snapshot.hour)}
+    per_token = [(offer, key, price) for offer in newest(snapshot.token) for key, price in offer.prices.items()]
+    return hours | {f"{offer.id} {key}": Side(price, offer.kind, offer.source) for offer, key, price in per_token}
+
+
+def _by_change(row: Row) -> tuple[int, float, str]:
+    """By what became of a price, the largest change first."""
+    return CHANGES.index(row.change), -abs((row.ratio or 1.0) - 1), row.name

@@ -242,10 +242,11 @@ class Scenario(BaseModel):
 
 
 def _offer(name: str, library: Library) -> Entry:
-    """An offer by its id with or without date, or a whole snapshot by its file's name."""
+    """An offer by its id with or without date, or a whole snapshot by its file's name or path."""
     files = library.files("offers")
-    if name in files:
-        return Entry("offers", name, files[name], parse(Snapshot, read_toml(files[name]), files[name]))
+    if name in files or name.endswith(".toml"):
+        path = library.path("offers", name)
+        return Entry("offers", path.stem, path, parse(Snapshot, read_toml(path), path))
     bare, _, date = name.partition("@")
     offers = Offers(library)
     every: list[HourOffer | TokenOffer] = [*offers.hours(), *offers.tokens()]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -94,6 +95,11 @@ class Library:
             self.used.add(path)
             return path
         raise InputError(f"no {_singular(kind)} is called '{name}'", key=_singular(kind), value=name, allowed=files)
+
+    def named(self, kind: str, name: str) -> str | None:
+        """The name of the entry that a name or alias means; None where nothing is so called."""
+        found = self.files(kind).get(name) or self._aliases(kind).get(_folded(name))
+        return None if found is None else found.stem
 
     @functools.cache  # noqa: B019  one library lives as long as the process
     def _aliases(self, kind: str) -> dict[str, Path]:
@@ -203,12 +209,31 @@ class Library:
 
     @functools.cached_property
     def sources(self) -> dict[str, Source]:
-        """Every source by its key; a user's own folder may add more."""
+        """Every source by its key; a user's own folder may add more, and a snapshot of prices may hold its own."""
         found: dict[str, Source] = {}
         for root in self.roots:
             for path in (*(root / "hardware_profiles").glob("sources*.toml"), *root.glob("sources*.toml")):
                 for key, value in read_toml(path).items():
                     found.setdefault(key, parse(Source, value, f"{path}: {key}"))
+        for path in self.files("offers").values():
+            if re.search(r"^\[sources\.", path.read_text(encoding="utf-8"), re.MULTILINE):
+                for key, value in read_toml(path)["sources"].items():
+                    found.setdefault(key, parse(Source, value, f"{path}: sources.{key}"))
+        return found
+
+    def date_of(self, figure: Figure) -> str | None:
+        """When a figure held: its own date, or that of its source; None where neither has one."""
+        return figure.date or self._source_dates.get(figure.source or "")
+
+    @functools.cached_property
+    def _source_dates(self) -> dict[str, str]:
+        """Dates of the sources that have one, without the cost of checking all of each."""
+        found: dict[str, str] = {}
+        for root in self.roots:
+            for path in (*(root / "hardware_profiles").glob("sources*.toml"), *root.glob("sources*.toml")):
+                for key, value in read_toml(path).items():
+                    if isinstance(value, dict) and "date" in value:
+                        found.setdefault(key, str(value["date"]))
         return found
 
     def all_files(self) -> Iterator[Path]:

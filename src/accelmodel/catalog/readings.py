@@ -30,12 +30,13 @@ class Rule(Strict):
 class Reading(Rule):
     """What is assumed of the rows that a rule holds for; the first reading that says something about a matter counts.
 
-    `load` says what the load means: a closed loop, a saturated server, one wave of a fixed batch, or a mean batch. `length_factor` is mean over
-    printed length. `input_tokens` and `output_tokens` stand for lengths that are not published, by model or for all (`any`). Compiled shapes:
-    `sequence_bucket` where the row does not name one; `prompt_bucket` in tokens, or the `input` itself, or the whole `sequence`. `speculative_tokens`
-    and `acceptance_fraction` are those of a model's own multi-token prediction.
+    `users_from` bounds the rule to rows of at least so many clients. `load` says what the load means: a closed loop, a saturated server, one wave of a
+    fixed batch, or a mean batch. `length_factor` is mean over printed length. `input_tokens` and `output_tokens` stand for lengths that are not
+    published, by model or for all (`any`). Compiled shapes: `sequence_bucket` where the row does not name one; `prompt_bucket` in tokens, or the
+    `input` itself, or the whole `sequence`. `speculative_tokens` and `acceptance_fraction` are those of a model's own multi-token prediction.
     """
 
+    users_from: float | None = None
     load: Loading | None = None
     length_factor: Figure | None = None
     input_tokens: dict[str, Figure] = Field(default_factory=dict)
@@ -49,6 +50,10 @@ class Reading(Rule):
     free_parallelism: bool | None = None
     speculative_tokens: int | None = None
     acceptance_fraction: float | None = None
+
+    def holds(self, row: Mapping[str, Any]) -> bool:
+        """Whether a row meets the condition, its number of clients given as `users`."""
+        return super().holds(row) and (self.users_from is None or float(row.get("users") or 0.0) >= self.users_from)
 
 
 class Exclusion(Rule):

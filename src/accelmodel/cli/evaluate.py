@@ -47,7 +47,8 @@ def evaluate(
     terms = money(replica, **prices, catalog=library)
     point = points.evaluate(replica, **given(options, LOAD), columns=wanted, **prices, catalog=library)
     if not as_json:
-        _refuse_what_cannot_run(points.evaluate(replica, **given(options, LOAD), columns=("fits", "concurrency"), catalog=library), replica)
+        whole = point if wanted is None else points.evaluate(replica, **given(options, LOAD), **prices, catalog=library)
+        _refuse_what_cannot_run(whole, replica)
     _show(point, replica, terms, as_json=as_json)
 
 
@@ -107,4 +108,4 @@ def _identity(replica: Replica) -> dict[str, Any]:
 def _provenance(terms: Money) -> dict[str, Any]:
     import accelmodel
 
-    return {"schema": "accelmodel.point/1", "version": accelmodel.__version__, "catalog_sha256": terms.catalog.sha256}
+    return {"schema": "accelmodel.point/1", "version": accelmodel.__version__, "attribution": terms.attribution, "catalog_sha256": terms.catalog.sha256}

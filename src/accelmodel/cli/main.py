@@ -13,7 +13,7 @@ from typing import Annotated, cast
 
 import typer
 
-from accelmodel.cli import catalog
+from accelmodel.cli import catalog, offers
 from accelmodel.cli.calibrate import calibrate
 from accelmodel.cli.evaluate import evaluate
 from accelmodel.cli.explain import explain
@@ -42,6 +42,7 @@ app.command()(calibrate)
 app.command()(explain)
 app.command()(new)
 app.add_typer(catalog.app, name="catalog")
+app.add_typer(offers.app, name="offers")
 
 
 def _print_version(asked: bool) -> None:

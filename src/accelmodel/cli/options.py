@@ -64,11 +64,13 @@ LOAD = {
 }
 MONEY = {
     "offer": Shared(list[str], "A price: by the hour (on-demand, an id) or by the token (a service, an id). May be given twice."),
-    "books": Shared(str, "Whose books: cloud (owns) or tenant (rents)."),
+    "books": Shared(str, "Whose books: cloud (owns and sells), tenant (rents and sells) or self (serves itself)."),
     "occupancy": Shared(float, "Share of the hours in which the replica carries the load."),
     "site": Shared(str, "Site, for tariff and PUE."),
     "owner": Shared(str, "Whose cost of ownership."),
-    "tier": Shared(str, "Tier of a token price: standard, batch, flex, priority."),
+    "tier": Shared(str, "Tier of a token price: standard, batch, flex, priority, long (more input than the standard price covers)."),
+    "attribution": Shared(str, "How cost is shared out among input, cached input and output: device-time (where absent), price-weights, blended, output-only."),
+    "purchase_usd": Shared(float, "Purchase price of an accelerator with its share of the server; the owner's where absent."),
 }
 
 # What a search for the best replica leaves open, and what it finds itself.

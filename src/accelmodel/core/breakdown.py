@@ -42,7 +42,7 @@ def decode_step(replica: Replica, batch: float, context_tokens: float) -> list[P
     balance = replica.stage_balance if stages > 1 else 1.0
     found: dict[str, Part] = {}
     for row in replica.table:
-        part = _part(row, micro, grouped, context, balance, float(c["expert_skew"]))
+        part = _part(row, micro, grouped, context, balance, c)
         found[part.kind] = part if part.kind not in found else _joined(found[part.kind], part)
     p = replica.parameters
     found["step"] = _overhead("step", p["step_overhead"] * balance)
@@ -50,13 +50,13 @@ def decode_step(replica: Replica, batch: float, context_tokens: float) -> list[P
     return [part for part in found.values() if part.seconds > 0.0]
 
 
-def _part(row: np.void, micro: float, grouped: float, context: float, balance: float, skew: float) -> Part:
+def _part(row: np.void, micro: float, grouped: float, context: float, balance: float, c: np.void) -> Part:
     """One row's share of the step."""
     times, tokens = float(row["layers"] * row["repeats"]), float(row["step_tokens"])
     sequences = (grouped if row["share"] < 1.0 else micro) * float(row["share"])
     seen, distinct = min(context, float(row["context_cap"])), 1.0
     if row["experts"] > 0.0:
-        distinct = 1.0 - float(row["miss_probability"]) ** ((micro * tokens) ** skew)
+        distinct = 1.0 - float(c["expert_unread_fraction"]) * float(row["miss_probability"]) ** ((micro * tokens) ** float(c["expert_skew"]))
     weights = times * float(row["weight_bytes"]) * distinct
     cache, states = times * sequences * float(row["context_bytes"]) * seen, times * sequences * float(row["sequence_bytes"])
     per_token = times * sequences * tokens

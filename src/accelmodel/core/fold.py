@@ -17,6 +17,7 @@ import numpy.typing as npt
 from accelmodel.core.jit import jit
 from accelmodel.core.kernels import Array, Integers
 from accelmodel.core.operators import Table
+from accelmodel.core.power import power_floor
 from accelmodel.core.replica import Replica
 from accelmodel.errors import InputError
 
@@ -55,6 +56,8 @@ CONSTANTS = np.dtype(
         ("expert_step_tokens", "f8", (_EXPERTS,)),
         ("expert_repeats", "f8", (_EXPERTS,)),
         ("expert_skew", "f8"),
+        ("expert_unread_fraction", "f8"),
+        ("expert_prefill_factor", "f8"),
         # Context: seconds per (sequence x context token) without bound, and per bound; per sequence of an attention group (states), of the replica
         # (host, links); fixed.
         ("caps", "i8"),
@@ -99,7 +102,8 @@ CONSTANTS = np.dtype(
         ("prefill_stall_fraction", "f8"),
         # Memory: bytes of the pool, all attention groups and stages, and of a sequence on the rank that holds it.
         ("pool_bytes", "f8"),
-        ("kv_admission_factor", "f8"),
+        ("kv_reserved_fraction", "f8"),
+        ("saturated_factor", "f8"),
         ("stored_token_bytes", "f8"),
         ("stored_caps", "i8"),
         ("stored_cap_tokens", "f8", (_CAPS,)),
@@ -312,8 +316,9 @@ def _fold_prefill(c: Any) -> None:
     for g in range(c["gemms"]):
         per_pass += c["prefill_all"][g] * mean4(c["prefill_memory_s"][g], c["prefill_compute_s"][g] * tokens + c["prefill_floor_s"][g])
     for g in range(c["expert_groups"]):
-        distinct = 1.0 - 2.0 ** max(c["expert_log2_miss"][g] * tokens ** c["expert_skew"], -1000.0)
-        per_pass += mean4(c["expert_memory_s"][g] * distinct, c["expert_compute_s"][g] * tokens + c["expert_floor_s"][g] * distinct)
+        distinct = 1.0 - c["expert_unread_fraction"] * 2.0 ** max(c["expert_log2_miss"][g] * tokens ** c["expert_skew"], -1000.0)
+        experts = mean4(c["expert_memory_s"][g] * distinct, c["expert_compute_s"][g] * tokens + c["expert_floor_s"][g] * distinct)
+        per_pass += c["expert_prefill_factor"] * experts
     c["prefill_lone_token_s"] += c["prefill_link_busy_s"]
     c["prefill_token_s"] = (per_pass + c["pass_latency_s"]) / tokens + c["prefill_lone_token_s"]
 
@@ -338,8 +343,9 @@ def stacked(records: Iterable[npt.NDArray[np.void]], dtype: np.dtype[np.void] = 
 
 
 _FROM_PARAMETERS = (
-    *("prefill_latency_factor", "serial_prefill", "first_step_wait_steps", "burst_fraction", "prefill_stall_fraction", "kv_admission_factor"),
-    *("power_floor_fraction", "power_memory_fraction", "power_compute_fraction", "power_link_fraction", "prefill_pool_utilisation"),
+    *("prefill_latency_factor", "serial_prefill", "first_step_wait_steps", "burst_fraction", "prefill_stall_fraction", "kv_reserved_fraction"),
+    *("power_floor_fraction", "power_memory_fraction", "power_compute_fraction", "power_link_fraction", "prefill_pool_utilisation", "saturated_factor"),
+    *("expert_unread_fraction", "expert_prefill_factor"),
 )
 
 
@@ -382,4 +388,5 @@ def fold(replica: Replica, clock_fraction: float = 1.0) -> Constants:
             raise InputError(f"'{replica.model.name}' cut like this has {found} {kind}, and the engine holds {held}", key="model", value=replica.model.name)
     # A lower clock needs a lower voltage: the energy of a FLOP goes with its square.
     c["power_compute_fraction"] *= clock_fraction**2
+    c["power_floor_fraction"] = power_floor(replica, clock_fraction)
     return constants

@@ -78,8 +78,8 @@ def log2(values: Array, out: Array, bits: Integers) -> None:
 
 
 @jit
-def distinct_experts(tokens: Array, log2_miss: float, skew: float, out: Array, bits: Integers) -> None:
-    """Expected share of the experts that at least one of `tokens` tokens chooses: 1 - (1 - k/E)^(tokens^skew)."""
+def distinct_experts(tokens: Array, log2_miss: float, skew: float, unread: float, out: Array, bits: Integers) -> None:
+    """Expected share of the experts that are read: 1 - u (1 - k/E)^(tokens^skew), where `unread` u of those that no token chooses are left alone."""
     log2(tokens, out, bits)
     for i in range(out.shape[0]):
         out[i] *= skew
@@ -88,7 +88,7 @@ def distinct_experts(tokens: Array, log2_miss: float, skew: float, out: Array, b
         out[i] *= log2_miss
     exp2_in_place(out, bits)
     for i in range(out.shape[0]):
-        out[i] = 1.0 - out[i]
+        out[i] = 1.0 - unread * out[i]
 
 
 @jit

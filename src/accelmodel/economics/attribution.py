@@ -42,6 +42,20 @@ def attribute(
     return TokenCosts(uncached, cached, output, cost_per_mtok_usd(cost_usd_per_h, rates.tokens_per_s))
 
 
+def token_weights(convention: Convention, prices: TokenPrices | None = None) -> tuple[Values, Values, Values]:
+    """What one token of each stream (uncached input, cached input, output) weighs, under the conventions that go by tokens rather than by time."""
+    if convention == "price-weights":
+        if prices is None:
+            raise InputError("attribution by price weights needs the token prices", key="prices")
+        return prices.streams
+    if convention == "blended":
+        return 1.0, 1.0, 1.0
+    if convention == "output-only":
+        return 0.0, 0.0, 1.0
+    allowed = [name for name in get_args(Convention) if name != "device-time"]
+    raise InputError(f"'{convention}' is no convention of attribution by tokens", key="convention", value=convention, allowed=allowed)
+
+
 def cost_per_mtok_usd(cost_usd_per_h: Values, tokens_per_s: Values) -> Values:
     """USD per million tokens where all tokens are alike: (USD/h) / (tokens/s x 3600 / 10^6); NaN without tokens."""
     return ratio(cost_usd_per_h, tokens_per_s * _MTOK_PER_H)
@@ -53,13 +67,7 @@ def _weights(convention: Convention, rates: TokenRates, busy: BusyShares | None,
         if busy is None:
             raise InputError("attribution by device time needs the busy shares", key="busy")
         return busy.streams
-    if convention == "price-weights":
-        if prices is None:
-            raise InputError("attribution by price weights needs the token prices", key="prices")
-        uncached, cached, output = (rate * price for rate, price in zip(rates.streams, prices.streams, strict=True))
+    if convention in get_args(Convention):
+        uncached, cached, output = (rate * weight for rate, weight in zip(rates.streams, token_weights(convention, prices), strict=True))
         return uncached, cached, output
-    if convention == "blended":
-        return rates.streams
-    if convention == "output-only":
-        return 0.0, 0.0, rates.output_tokens_per_s
     raise InputError(f"'{convention}' is no convention of attribution", key="convention", value=convention, allowed=get_args(Convention))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -113,3 +114,58 @@ def margin_under_price_shock_fraction(mix: SupplyMix, price_usd_per_mtok: Values
     Its slope in x is -(1 - s) c_v v / price: what is served in house is out of the shock's reach.
     """
     return margin_fraction(price_usd_per_mtok, cost_under_price_shock_usd_per_mtok(mix, vendor_price_shock_fraction))
+
+
+def occupancy_for_margin_fraction(
+    revenue_usd_per_h: Values,
+    fixed_cost_usd_per_h: Values,
+    variable_cost_usd_per_h: Values = 0.0,
+    target_margin_fraction: Values = 0.0,
+    overhead_fraction: Values = 0.0,
+) -> Values:
+    """Occupancy that leaves a margin: fixed / (revenue (1 - margin - overheads) - variable), the break-even one at a margin of 0.
+
+    Revenue and variable cost are those at full occupancy. Above 1 no occupancy is enough; NaN where the price leaves too little at any.
+    """
+    return break_even_occupancy_fraction(revenue_usd_per_h, fixed_cost_usd_per_h, variable_cost_usd_per_h, np.add(target_margin_fraction, overhead_fraction))
+
+
+@dataclass(frozen=True)
+class Step:
+    """A step of a waterfall: what it takes away (negative) or where it stands (a level)."""
+
+    name: str
+    usd: float
+    is_level: bool = False
+
+
+def waterfall(list_price_usd: float, discount_fraction: float, costs_usd: Mapping[str, float], overhead_fraction: float) -> list[Step]:
+    """From list price to operating margin, per unit of whatever the price is of: each level is the one before it plus the steps between.
+
+    list price - discount = price; - each cost = gross margin; - overheads, a share of the price paid = operating margin.
+    """
+    price = list_price_usd * (1.0 - discount_fraction)
+    gross = price - sum(costs_usd.values())
+    overheads = price * overhead_fraction
+    return [
+        Step("list price", list_price_usd, is_level=True),
+        Step("discount", price - list_price_usd),
+        Step("price", price, is_level=True),
+        *(Step(name, -usd) for name, usd in costs_usd.items()),
+        Step("gross margin", gross, is_level=True),
+        Step("overheads", -overheads),
+        Step("operating margin", gross - overheads, is_level=True),
+    ]
+
+
+def parity_price_shock_fraction(mix: SupplyMix) -> Values:
+    """Move of the vendor's price at which both supplies cost the same: (c_i / c_v - 1) / v; NaN where nothing of the cost moves with it.
+
+    Above it the vendor is dearer than the silicon in house, below it cheaper.
+    """
+    return ratio(np.asarray(mix.in_house_cost_usd_per_mtok) / mix.vendor_cost_usd_per_mtok - 1.0, mix.vendor_price_fraction)
+
+
+def parity_price_usd_per_h(cost_usd_per_mtok: Values, mtok_per_h: Values) -> Values:
+    """Hourly price at which an accelerator's tokens cost a given amount: cost x million tokens an hour."""
+    return cost_usd_per_mtok * mtok_per_h

@@ -1,4 +1,4 @@
-"""What an accelerator-hour costs whoever owns it: capital of server, network and facility, energy, operations, maintenance, spares."""
+"""What an accelerator-hour costs whoever owns it: capital of server, racks, network and facility, energy and its peak, upkeep, software, spares, removal."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import Literal
 import numpy as np
 
 from accelmodel.economics import Values, check_range
+from accelmodel.economics.annuities import annuity_usd_per_year, capital_recovery_factor, sinking_fund_usd_per_year, tax_factor
+from accelmodel.economics.depreciation import macrs_fractions, present_value_fraction
 from accelmodel.units import HOURS_PER_YEAR
 
 Basis = Literal["powered", "available", "sold"]
@@ -22,7 +24,12 @@ class OwnershipTerms:
     `network_share_fraction` is the network's part of server plus network capital; `facility_usd_per_w` is per watt of
     IT load; `spares_fraction` is spare servers per working one; `operations_fraction_per_year` (staff, software,
     insurance) and `maintenance_fraction_per_year` are of server plus network capital; `residual_fraction` is what a
-    server still fetches at the end of its life. InputError where a term is out of its bounds.
+    server still fetches at the end of its life.
+
+    What follows is 0 where an owner does not say: `integration_fraction` is racks, installation and testing, as a share of
+    the server, and lives as long; `decommissioning_fraction` is what taking a server out costs, as a share of it;
+    `software_usd_per_year` is of one accelerator; `tax_fraction` is of profit, and makes capital return what is left
+    after it. InputError where a term is out of its bounds.
     """
 
     cost_of_capital_fraction: Values
@@ -35,17 +42,26 @@ class OwnershipTerms:
     operations_fraction_per_year: Values
     maintenance_fraction_per_year: Values
     residual_fraction: Values
+    integration_fraction: Values = 0.0
+    decommissioning_fraction: Values = 0.0
+    software_usd_per_year: Values = 0.0
+    tax_fraction: Values = 0.0
 
     def __post_init__(self) -> None:
         for key, value in vars(self).items():
             if key.endswith("_life_years"):
                 check_range(key, value, above=0)
-            elif key == "facility_usd_per_w":
+            elif key in ("facility_usd_per_w", "software_usd_per_year"):
                 check_range(key, value, at_least=0)
             elif key == "network_share_fraction":
                 check_range(key, value, at_least=0, below=1)
             else:
                 check_range(key, value, at_least=0, at_most=1)
+
+    @property
+    def straight_line(self) -> OwnershipTerms:
+        """The same terms without interest: capital spread evenly over its life, as accounts depreciate it."""
+        return dataclasses.replace(self, cost_of_capital_fraction=0.0 * np.asarray(self.cost_of_capital_fraction)[()])
 
 
 @dataclass(frozen=True)
@@ -56,11 +72,17 @@ class Capital:
     network_usd: Values
     spares_usd: Values
     facility_usd: Values
+    integration_usd: Values = 0.0
+
+    @property
+    def equipment_usd(self) -> Values:
+        """Servers, racks and network in service: what is bought anew with every generation."""
+        return self.server_usd + self.integration_usd + self.network_usd
 
     @property
     def total_usd(self) -> Values:
         """All of it."""
-        return self.server_usd + self.network_usd + self.spares_usd + self.facility_usd
+        return self.equipment_usd + self.spares_usd + self.facility_usd
 
 
 @dataclass(frozen=True)
@@ -74,6 +96,10 @@ class OwnershipCost:
     operations_usd_per_h: Values
     maintenance_usd_per_h: Values
     spares_usd_per_h: Values
+    integration_usd_per_h: Values = 0.0
+    demand_usd_per_h: Values = 0.0
+    software_usd_per_h: Values = 0.0
+    decommissioning_usd_per_h: Values = 0.0
     basis: Basis = "powered"
 
     @property
@@ -85,6 +111,11 @@ class OwnershipCost:
     def total_usd_per_h(self) -> Values:
         """Sum of the lines."""
         return sum(self.lines.values(), start=0.0)
+
+    @property
+    def running_usd_per_h(self) -> Values:
+        """What is paid as the hours go by, the capital being spent: energy and its peak, operations, maintenance, software."""
+        return self.energy_usd_per_h + self.demand_usd_per_h + self.operations_usd_per_h + self.maintenance_usd_per_h + self.software_usd_per_h
 
     def per_available_h(self, availability_fraction: Values) -> OwnershipCost:
         """The powered hours' cost borne by those in which the accelerator is up: every line / availability."""
@@ -103,27 +134,11 @@ class OwnershipCost:
         return OwnershipCost(**{name: value / share for name, value in self.lines.items()}, basis=basis)
 
 
-def capital_recovery_factor(cost_of_capital_fraction: Values, life_years: Values) -> Values:
-    """Share of a capital that n equal payments, one at each year's end, must return to repay it with interest.
-
-    CRF(r, n) = r (1+r)^n / ((1+r)^n - 1), and 1/n at r = 0 (straight line): the (A/P, i, n) of engineering economy.
-
-    >>> round(float(capital_recovery_factor(0.10, 5)), 5)
-    0.2638
-    """
-    rate, years = np.asarray(cost_of_capital_fraction, float), np.asarray(life_years, float)
-    some = np.where(rate == 0, 1.0, rate)
-    factor: Values = np.where(rate == 0, 1 / years, some / -np.expm1(-years * np.log1p(some)))[()]
-    return factor
-
-
-def annuity_usd_per_year(capital_usd: Values, cost_of_capital_fraction: Values, life_years: Values, residual_fraction: Values = 0.0) -> Values:
-    """Equal yearly payment that recovers a capital less its residual value at the end of life.
-
-    P [(1 - s) CRF(r, n) + s r], the residual s P being credited by its sinking-fund annuity s P (CRF - r).
-    """
-    recovery = capital_recovery_factor(cost_of_capital_fraction, life_years)
-    return capital_usd * ((1 - residual_fraction) * recovery + residual_fraction * cost_of_capital_fraction)
+def mean_tariff_usd_per_kwh(tariffs_usd_per_kwh: Values, hours_fraction: Values, load: Values = 1.0) -> Values:
+    """Tariff over classes of hours (last axis): sum of tariff x hours x load / sum of hours x load; an even load where none is given."""
+    weight = np.asarray(hours_fraction) * load
+    mean: Values = np.sum(np.asarray(tariffs_usd_per_kwh) * weight, axis=-1) / np.sum(weight, axis=-1)
+    return mean
 
 
 def capital_per_accelerator(terms: OwnershipTerms, purchase_usd: Values, it_power_w: Values) -> Capital:
@@ -138,24 +153,44 @@ def capital_per_accelerator(terms: OwnershipTerms, purchase_usd: Values, it_powe
         network_usd=purchase_usd * share / (1 - share),
         spares_usd=purchase_usd * terms.spares_fraction,
         facility_usd=it_power_w * terms.facility_usd_per_w,
+        integration_usd=purchase_usd * terms.integration_fraction,
     )
 
 
-def cost_of_ownership(terms: OwnershipTerms, capital: Capital, *, power_w: Values, pue: Values, tariff_usd_per_kwh: Values) -> OwnershipCost:
+def cost_of_ownership(
+    terms: OwnershipTerms,
+    capital: Capital,
+    *,
+    power_w: Values,
+    pue: Values,
+    tariff_usd_per_kwh: Values,
+    peak_power_w: Values = 0.0,
+    demand_usd_per_kw_h: Values = 0.0,
+) -> OwnershipCost:
     """USD per accelerator-hour powered.
 
     [P_server A(r, n_server, s) + P_network CRF(r, n_network) + P_facility CRF(r, n_facility) + P_spares A(r, n_server, s)
-    + (operations + maintenance) (P_server + P_network)] / 8760 + kW x PUE x USD/kWh, A being the annuity less residual value.
+    + P_racks CRF(r, n_server) + (operations + maintenance) (P_server + P_network) + software + removal (A/F, r, n_server)] / 8760
+    + PUE (kW x USD/kWh + peak kW x demand charge), A being the annuity less residual value.
     `power_w` is the average IT power at the actual load, not the power that the facility is built for; it is drawn in every powered hour.
+    `demand_usd_per_kw_h` is what a utility charges for the highest draw at the meter, per hour; `peak_power_w` is that draw of the IT. Where profit is taxed,
+    every CRF is multiplied by its `tax_factor`, equipment being written off by MACRS over 5 years, the facility on a straight line over its life.
     """
     rate, it_usd = terms.cost_of_capital_fraction, capital.server_usd + capital.network_usd
-    server = annuity_usd_per_year(1.0, rate, terms.server_life_years, terms.residual_fraction) / HOURS_PER_YEAR
+    taxed = tax_factor(terms.tax_fraction, present_value_fraction(macrs_fractions(5), rate))
+    taxed_facility = tax_factor(terms.tax_fraction, 1.0 / (terms.facility_life_years * capital_recovery_factor(rate, terms.facility_life_years)))
+    server = annuity_usd_per_year(1.0, rate, terms.server_life_years, terms.residual_fraction, taxed) / HOURS_PER_YEAR
+    removal_usd = capital.server_usd * terms.decommissioning_fraction
     return OwnershipCost(
         server_capital_usd_per_h=capital.server_usd * server,
-        network_capital_usd_per_h=annuity_usd_per_year(capital.network_usd, rate, terms.network_life_years) / HOURS_PER_YEAR,
-        facility_capital_usd_per_h=annuity_usd_per_year(capital.facility_usd, rate, terms.facility_life_years) / HOURS_PER_YEAR,
+        network_capital_usd_per_h=annuity_usd_per_year(capital.network_usd, rate, terms.network_life_years, 0.0, taxed) / HOURS_PER_YEAR,
+        facility_capital_usd_per_h=annuity_usd_per_year(capital.facility_usd, rate, terms.facility_life_years, 0.0, taxed_facility) / HOURS_PER_YEAR,
         energy_usd_per_h=power_w / _W_PER_KW * pue * tariff_usd_per_kwh,
         operations_usd_per_h=it_usd * terms.operations_fraction_per_year / HOURS_PER_YEAR,
         maintenance_usd_per_h=it_usd * terms.maintenance_fraction_per_year / HOURS_PER_YEAR,
         spares_usd_per_h=capital.spares_usd * server,
+        integration_usd_per_h=annuity_usd_per_year(capital.integration_usd, rate, terms.server_life_years, 0.0, taxed) / HOURS_PER_YEAR,
+        demand_usd_per_h=peak_power_w / _W_PER_KW * pue * demand_usd_per_kw_h,
+        software_usd_per_h=terms.software_usd_per_year / HOURS_PER_YEAR,
+        decommissioning_usd_per_h=sinking_fund_usd_per_year(removal_usd, rate, terms.server_life_years) / HOURS_PER_YEAR,
     )

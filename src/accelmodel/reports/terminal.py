@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
+from accelmodel.catalog.compare import CHANGES
 from accelmodel.columns import HIGH, LOW, column
 from accelmodel.reports.layout import Column, fits, heading, print_columns, say
 from accelmodel.reports.numbers import UNKNOWN, number, percent, ratio, text
@@ -39,6 +41,16 @@ _UNIT_IN_NAME = {
     "token/s": "per_s",
     "request/s": "per_s",
     "token/day": "per_day",
+    "USD/accelerator/h": "usd_per_accelerator_h",
+    "USD/MW/year": "usd_per_mw_year",
+    "Mtok": "mtok",
+    "Mtok/day": "mtok_per_day",
+    "Mtok/MWh": "mtok_per_mwh",
+    "Mtok/accelerator/h": "mtok_per_accelerator_h",
+    "kWh/Mtok": "kwh_per_mtok",
+    "kg/Mtok": "kg_per_mtok",
+    "l/Mtok": "l_per_mtok",
+    "year": "years",
 }
 _CAPITALS = {"bf16", "dma", "fp32", "fp4", "fp8", "hbm", "int8", "it", "kv", "sram", "tdp", "vcpus"}
 
@@ -436,6 +448,9 @@ _SI_OF = {
 
 def print_comparison(found: Comparison, console: Console) -> None:
     """Two entries side by side with the ratio of the second to the first; of systems totals, then one accelerator of each."""
+    if found.unchanged is not None:
+        _print_changes(found, found.unchanged, console)
+        return
     heading(f"{found.b.title} against {found.a.title} ({found.kind})", console)
     units = [_SI_OF.get(row.dimension, "") for row in found.rows]
 
@@ -461,6 +476,31 @@ def print_comparison(found: Comparison, console: Console) -> None:
     say(f"A = {found.a.name}, B = {found.b.name}" + ("; totals = accelerators x the accelerator's figure" if whole else ""), console)
     console.print()
     print_columns(columns, console, keep=5 if whole else 4)
+
+
+def _print_changes(found: Comparison, unchanged: int, console: Console) -> None:
+    """What changed between two snapshots of prices, the largest change first; and how many prices became what."""
+    heading(f"{found.b.name} against {found.a.name} (prices)", console)
+    counts = Counter(row.change for row in found.rows)
+    told = [f"{counts[change]} {change}" for change in CHANGES if counts[change]]
+    say(f"A = {found.a.name}, B = {found.b.name}; {', '.join([*told, f'{unchanged} unchanged'])}", console)
+    if not found.rows:
+        return
+    console.print()
+    columns = [
+        Column("price", "", [row.name for row in found.rows], numeric=False),
+        Column("change", "", [row.change for row in found.rows], numeric=False),
+        Column("by", "", ["" if row.ratio is None else f"{100 * (row.ratio - 1):+.1f} %" for row in found.rows]),
+        Column("A", "", [_exactly(row.a.value) for row in found.rows]),
+        Column("B", "", [_exactly(row.b.value) for row in found.rows]),
+        Column("unit", "", [row.dimension for row in found.rows], numeric=False),
+    ]
+    print_columns(columns, console, keep=5)
+
+
+def _exactly(price: float | None) -> str:
+    """A price as listed: a small change must be seen."""
+    return "" if price is None else f"{price:,.10g}"
 
 
 def print_findings(findings: Sequence[Finding], files: int, console: Console) -> None:

@@ -2,29 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from accelmodel.columns import column
+from accelmodel.columns import Column, column
 
 _TYPES = {"float": pa.float64(), "integer": pa.int64(), "boolean": pa.bool_(), "string": pa.string()}
 
 
-def table(values: Mapping[str, Any], metadata: Mapping[str, str] | None = None) -> pa.Table:
+def table(values: Mapping[str, Any], metadata: Mapping[str, str] | None = None, price_dates: Iterable[str] = ()) -> pa.Table:
     """An Arrow table of columns from `accelmodel.columns`; values are arrays, sequences or Arrow arrays of one length.
 
-    NaN becomes null: what is unknown or cannot run has no number. A float array without NaN is taken without a copy.
+    NaN becomes null: what is unknown or cannot run has no number. A float array without NaN is taken without a copy. Columns of money carry their
+    currency, and the dates of the prices behind them.
     """
+    when = price_date(price_dates)
     arrays, fields = [], []
     for name, given in values.items():
         known = column(name)
         array = given if isinstance(given, pa.Array) else _array(given, _TYPES[known.type])
         arrays.append(array)
-        fields.append(pa.field(name, array.type, metadata={"unit": known.unit, "description": known.description}))
+        fields.append(pa.field(name, array.type, metadata={"unit": known.unit, "description": known.description} | _money(known, when)))
     return pa.table(arrays, schema=pa.schema(fields, metadata=dict(metadata or {})))
+
+
+def _money(known: Column, when: str) -> dict[str, str]:
+    """Metadata of a column of money: its currency, and the dates of the prices where these are known."""
+    if known.currency is None:
+        return {}
+    return {"currency": known.currency} | ({"price_date": when} if when else {})
+
+
+def price_date(dates: Iterable[str]) -> str:
+    """The dates of some prices as one: the date, or the interval from the oldest to the newest as ISO 8601 writes it.
+
+    >>> price_date(["2026-07-20", "2025-04", "2026-07-20"])
+    '2025-04/2026-07-20'
+    """
+    known = sorted(set(dates))
+    return "/".join(dict.fromkeys((known[0], known[-1]))) if known else ""
+
+
+def dated(of: pa.Table, price_dates: Iterable[str]) -> pa.Table:
+    """The table with these dates of prices on its columns of money."""
+    when = price_date(price_dates)
+    fields = [field.with_metadata({**(field.metadata or {}), **_money(column(field.name), when)}) for field in of.schema]
+    return pa.Table.from_arrays(of.columns, schema=pa.schema(fields, metadata=of.schema.metadata))
 
 
 def _array(values: Any, type_: pa.DataType) -> pa.Array:

@@ -34,6 +34,7 @@ class Pieces:
     kv_capacity_tokens: Array
     tokens_per_step: float
     first_token_overhead_s: float
+    saturated_factor: float
 
 
 @jit
@@ -67,28 +68,19 @@ def pieces(
     _pieces(constants, inputs, out)
     c = constants[0]
     batch, step_s, lone_s, marginal_s, fits, capacity = out
-    return Pieces(batch, step_s, lone_s, marginal_s, fits, capacity, float(c["tokens_per_step"]), float(c["first_token_overhead_s"]))
+    own = (float(c[name]) for name in ("tokens_per_step", "first_token_overhead_s", "saturated_factor"))
+    return Pieces(batch, step_s, lone_s, marginal_s, fits, capacity, *own)
 
 
 def saturated_output_tokens_per_s(constants: Constants, input_tokens: Array, output_tokens: Array, largest_batch: float = _LARGEST_BATCH) -> Array:
     """Output tokens per second of a server that never lacks requests, shape (n,); NaN where the replica does not fit.
 
     Time is conserved: b requests of O tokens cost O / E decode steps D of the whole batch and b prefills P at the margin, so X = b O / (O D / E + b P);
-    b is what memory admits, at most `largest_batch`. A pass is always full: several short prompts share its overhead.
+    b is what memory admits, at most `largest_batch`. Times `saturated_factor`: what servers gain whose steps are always full.
     """
     p = pieces(constants, input_tokens, output_tokens, np.full_like(output_tokens, largest_batch))
-    prefill_s = p.marginal_s - _unshared_overhead_s(constants, input_tokens)
-    rate = p.batch * output_tokens / (output_tokens * p.step_s / p.tokens_per_step + p.batch * prefill_s)
-    return np.where(p.fits == 1.0, rate, np.nan)
-
-
-def _unshared_overhead_s(constants: Constants, input_tokens: Array) -> Array:
-    """What a prompt below a full pass pays for the pass beyond its share of it; 0 where prompts are prefilled one by one."""
-    c = constants[0]
-    of_pass = input_tokens / float(c["chunk_tokens"])
-    groups = float(c["attention_data"] * c["context_ranks"] * c["stages"])
-    shared: Array = (np.maximum(of_pass, 1.0) - of_pass) * float(c["pass_overhead_s"] * c["stage_balance"] * (1.0 - c["serial_prefill"])) / groups
-    return shared
+    rate = p.batch * output_tokens / (output_tokens * p.step_s / p.tokens_per_step + p.batch * p.marginal_s)
+    return np.where(p.fits == 1.0, rate * p.saturated_factor, np.nan)
 
 
 def wave(constants: Constants, input_tokens: Array, output_tokens: Array, concurrency: Array) -> tuple[Array, Array]:

@@ -7,7 +7,7 @@ With N clients, `p` prefilling replicas of lone-prompt time L and marginal time 
     wait  = max(burst, N P / p - (L + O TPOT))    a burst's share of the queue, or what a saturated prefill pool makes every request wait
     b     = (N / d) O TPOT / (first + O TPOT)     requests that decode, by Little's law; those beyond the pool's memory wait
 
-solved by iteration, each step taking half of the change.
+solved by iteration, each step taking half of the change. `accelmodel.serving.steady_state` solves the same wait for pools of like replicas.
 """
 
 from __future__ import annotations

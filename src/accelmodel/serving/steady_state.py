@@ -12,12 +12,14 @@ marginal prefill P, lone-prompt prefill L, O output tokens of which the first co
     TTFT  = first + N / X - b / X                                 beyond the pool requests wait: concurrency above capacity raises TTFT, not TPOT
 
 Disaggregated pools: this replica decodes, like ones prefill. No prefill stalls a step; with T the transfer of the prompt's KV cache over the
-accelerators' network and w = P u / (2 (1 - u)) the mean wait in a prefill pool loaded to u (M/D/1, Pollaczek-Khinchine),
+accelerators' network, and a wait as in `accelmodel.serving.pools`: a burst's share of the queue of N / p clients at each of p prefilling replicas,
 
-    TTFT  = first_token_overhead + L + first_step_wait_steps D + w + T
+    TTFT  = first_token_overhead + L + first_step_wait_steps D + wait + T
+    wait  = burst_fraction P (N / p - 1)
 
-A decoding replica needs r = X P / u prefilling ones. Rates and power are those of one replica of the mix, 1 / (1 + r) of what the decoding one
-carries; r / (1 + r) is the share of time in prefill.
+A decoding replica needs r = X P / u prefilling ones, busy a share u of their time: N / p = u S / P with S the time of a request, of which the wait is
+a part, so that wait = burst_fraction (u S0 - P) / (1 - burst_fraction u), S0 without it, where that is above 0. Rates and power are those of one
+replica of the mix, 1 / (1 + r) of what the decoding one carries; r / (1 + r) is the share of time in prefill.
 
 A static engine prefills its whole batch, then decodes it: TPOT = D / E, and the first token waits for the batch's other prefills (half of them on
 average where prompts run one by one). Where O is below 2, what of the stall has no step to fall on is waited for. `serial_prefill` engines pay the
@@ -122,12 +124,16 @@ def admit(c: Any, f: Array, n: int) -> None:
             f[_B + i] += cost * min(f[_ISL + i] + f[_OSL + i], cap)
     pool, one_group = c["pool_bytes"], c["pool_bytes"] / c["attention_data"]
     slots = c["compiled_batch"] if c["compiled_batch"] > 0.0 else math.inf
-    admission = c["kv_admission_factor"]
+    reserved = c["kv_reserved_fraction"]
     for i in range(n):
-        requests = max(pool / f[_A + i], 0.0)
-        f[_KV_CAPACITY + i] = requests * f[_CONTEXT + i]
+        # Of two quotients one division: pool / mean bytes is how many requests of mean length fit, pool / kept bytes how many are let in.
+        mean_bytes = f[_A + i]
+        kept_bytes = mean_bytes + reserved * (f[_B + i] - mean_bytes)
+        inverse = pool / (mean_bytes * kept_bytes)
+        requests = mean_bytes * inverse
+        f[_KV_CAPACITY + i] = max(kept_bytes * inverse, 0.0) * f[_CONTEXT + i]
         f[_FITS + i] = 1.0 if one_group >= f[_B + i] else 0.0
-        running = min(f[_CLIENTS + i], min(max(requests * admission, 1.0), slots))
+        running = min(f[_CLIENTS + i], min(max(requests, 1.0), slots))
         f[_RUNNING + i] = running
         f[_BATCH + i] = max(running, 1.0)
         f[_CACHED + i] = f[_ISL + i] * f[_HIT + i]
@@ -187,7 +193,7 @@ def decode_step(c: Any, f: Array, bits: Integers, n: int) -> None:
         )
         for i in range(n):
             f[_TOKENS + i] = f[_MICRO + i] * per_step
-        distinct_experts(tokens, c["expert_log2_miss"][g], c["expert_skew"], distinct, bits)
+        distinct_experts(tokens, c["expert_log2_miss"][g], c["expert_skew"], c["expert_unread_fraction"], distinct, bits)
         add_experts(memory, compute, floor, distinct, tokens, step)
         for i in range(n):
             f[_MEMORY + i] += memory * f[_DISTINCT + i]
@@ -211,15 +217,15 @@ def prefill(c: Any, f: Array, bits: Integers, n: int) -> None:
     """Seconds of one prompt alone, of one prompt in full chunks, and of the part of that which attends to cached tokens."""
     lone, tokens, distinct = f[_LONE : _LONE + n], f[_TOKENS : _TOKENS + n], f[_DISTINCT : _DISTINCT + n]
     fresh, cached, pairs, none = f[_FRESH : _FRESH + n], f[_CACHED : _CACHED + n], f[_B : _B + n], f[_A : _A + n]
-    groups, per_token, sampled = c["attention_data"], c["prefill_lone_token_s"], c["prefill_sampled_s"]
+    groups, per_token, sampled, slower = c["attention_data"], c["prefill_lone_token_s"], c["prefill_sampled_s"], c["expert_prefill_factor"]
     for i in range(n):
         f[_TOKENS + i] = f[_FRESH + i] * groups
         f[_LONE + i] = per_token * f[_TOKENS + i] + sampled
         f[_A + i] = 0.0
     add_gemms(c["gemms"], c["prefill_memory_s"], c["prefill_compute_s"], c["prefill_floor_s"], c["prefill_all"], tokens, lone)
     for g in range(c["expert_groups"]):
-        distinct_experts(tokens, c["expert_log2_miss"][g], c["expert_skew"], distinct, bits)
-        add_experts(c["expert_memory_s"][g], c["expert_compute_s"][g], c["expert_floor_s"][g], distinct, tokens, lone)
+        distinct_experts(tokens, c["expert_log2_miss"][g], c["expert_skew"], c["expert_unread_fraction"], distinct, bits)
+        add_experts(slower * c["expert_memory_s"][g], slower * c["expert_compute_s"][g], slower * c["expert_floor_s"][g], distinct, tokens, lone)
     pairs_cost(c["caps"], c["cap_tokens"], c["pair_s"], c["cap_pair_s"], c["square_factor"], fresh, cached, pairs)
     pairs_cost(c["caps"], c["cap_tokens"], c["pair_s"], c["cap_pair_s"], c["square_factor"], fresh, none, f[_CACHED_S : _CACHED_S + n])
     balance, per_context, per_stage = c["stage_balance"], 1.0 / c["context_ranks"], 1.0 / c["stages"]
@@ -230,7 +236,7 @@ def prefill(c: Any, f: Array, bits: Integers, n: int) -> None:
         passes = max(f[_FRESH + i] * per_chunk, 1.0)
         pairs = f[_B + i] * per_context
         alone = latency * (f[_LONE + i] + pairs + passes * pass_latency) + passes * pass_overhead
-        shared = f[_FRESH + i] * chunk_token + (pairs + passes * pass_overhead) * by_group
+        shared = f[_FRESH + i] * chunk_token + (pairs + f[_FRESH + i] * per_chunk * pass_overhead) * by_group
         f[_LONE + i] = alone
         f[_MARGINAL + i] = balance * (lone_share * alone + (1.0 - serial) * shared)
         f[_CACHED_S + i] = balance * (f[_B + i] - f[_CACHED_S + i]) * per_context * by_group
@@ -274,8 +280,9 @@ def _serve(c: Any, f: Array, n: int) -> None:
     per_step, static, first_overhead, step_wait = 1.0 / c["tokens_per_step"], c["static"], c["first_token_overhead_s"], c["first_step_wait_steps"]
     stall_fraction, burst, serial = c["prefill_stall_fraction"], c["burst_fraction"], c["serial_prefill"]
     apart, use, transfer = c["disaggregated"], c["prefill_pool_utilisation"], c["transfer_s_per_byte"]
-    pool_wait, pool_share = apart * 0.5 * use / (1.0 - use), apart / use
-    continuous, half_serial = (1.0 - static) * (1.0 - apart), 0.5 * static * serial
+    queued_share = min(burst, 1.0)
+    shared = apart * queued_share / (1.0 - queued_share * use)
+    continuous, half_serial, held = (1.0 - static) * (1.0 - apart), 0.5 * static * serial, 0
     for i in range(n):
         b, decoded, step = f[_BATCH + i], f[_OSL + i] - 1.0, f[_STEP + i]
         others = f[_MARGINAL + i] * (b - 1.0)
@@ -285,23 +292,36 @@ def _serve(c: Any, f: Array, n: int) -> None:
         spread = continuous * (stall - wait) / steps
         tpot = step * per_step + spread
         queued = static * others + continuous * wait + (steps - decoded) * spread
-        first = first_overhead + f[_LONE + i] + step_wait * step + queued + pool_wait * f[_MARGINAL + i] + transfer * f[_A + i]
+        first = first_overhead + f[_LONE + i] + step_wait * step + queued + transfer * f[_A + i]
+        first += shared * max(use * (first + decoded * tpot) - f[_MARGINAL + i], 0.0)
         service = first + decoded * tpot
-        carried = f[_RUNNING + i] / service
-        pool = pool_share * carried * f[_MARGINAL + i]
-        requests = carried / (1.0 + pool) if apart == 1.0 else carried
+        requests = f[_RUNNING + i] / service
         waiting = f[_CLIENTS + i] - f[_RUNNING + i]
-        late = waiting / b * service
-        f[_TTFT + i] = first + late - half_serial * others
+        held += 1 if waiting > 0.0 else 0
+        f[_TTFT + i] = first - half_serial * others
         f[_TPOT + i] = tpot
-        f[_LATENCY + i] = service + late
+        f[_LATENCY + i] = service
         f[_OUT + i] = requests * f[_OSL + i]
         f[_IN + i] = requests * f[_ISL + i]
         f[_RUN + i] = f[_RUNNING + i]
         f[_WAITING + i] = waiting
-        # In a pool that prefills, its idle time is prefill's too.
-        f[_PREFILL + i] = min(requests * f[_MARGINAL + i] * (1.0 - apart + pool_share), 1.0)
-        f[_CACHED_SHARE + i] = min(requests * f[_CACHED_S + i] * (1.0 - apart + pool_share), 1.0)
+        f[_PREFILL + i] = min(requests * f[_MARGINAL + i], 1.0)
+        f[_CACHED_SHARE + i] = min(requests * f[_CACHED_S + i], 1.0)
+    if apart == 1.0:
+        for i in range(n):
+            requests = f[_RUNNING + i] / f[_LATENCY + i]
+            pool = requests / use * f[_MARGINAL + i]
+            requests /= 1.0 + pool
+            f[_OUT + i] = requests * f[_OSL + i]
+            f[_IN + i] = requests * f[_ISL + i]
+            # In a pool that prefills, its idle time is prefill's too.
+            f[_PREFILL + i] = min(requests / use * f[_MARGINAL + i], 1.0)
+            f[_CACHED_SHARE + i] = min(requests / use * f[_CACHED_S + i], 1.0)
+    if held > 0:
+        for i in range(n):
+            late = f[_WAITING + i] / f[_BATCH + i] * f[_LATENCY + i]
+            f[_TTFT + i] += late
+            f[_LATENCY + i] += late
 
 
 @jit
@@ -323,8 +343,8 @@ def _draw(c: Any, f: Array, n: int) -> None:
         memory = (steps / max(f[_BATCH + i] * per_stage, 1.0) * f[_WEIGHTS + i] + steps * (sequence + f[_KV + i]) + f[_FRESH + i] * pass_s) * per_stage
         flop = steps * (step_flop + f[_TOKENS + i]) + f[_FRESH + i] * token_flop + sampled_flop + f[_B + i] * per_group
         link = steps * link_step + f[_FRESH + i] * link_prefill
-        share = floor + f[_OUT + i] / f[_OSL + i] * (by_memory * memory + by_flop * flop + by_link * link)
-        f[_POWER + i] = whole_w * min(share, 1.0)
+        busy = f[_OUT + i] / f[_OSL + i] * (by_memory * memory + by_flop * flop + by_link * link)
+        f[_POWER + i] = whole_w * (floor + (1.0 - floor) * busy / math.sqrt(1.0 + busy * busy))
         f[_ENERGY + i] = f[_POWER + i] / f[_OUT + i]
 
 

@@ -24,8 +24,10 @@ from accelmodel.studies.kernel_priors import Estimate, informed
 # Value at which a parameter has no effect, in SI; others are left at their prior.
 _NEUTRAL = {
     **dict.fromkeys(("layer_overhead", "moe_layer_overhead", "mla_layer_overhead", "linear_layer_overhead", "step_overhead", "sequence_overhead"), 0.0),
-    **dict.fromkeys(("prefill_layer_overhead", "first_token_overhead", "first_step_wait_steps", "burst_fraction", "gemm_floor_tokens"), 0.0),
-    **dict.fromkeys(("expert_efficiency", "expert_skew_exponent", "expert_imbalance_factor", "prefill_latency_factor", "kv_admission_factor"), 1.0),
+    **dict.fromkeys(
+        ("prefill_layer_overhead", "first_token_overhead", "first_step_wait_steps", "burst_fraction", "gemm_floor_tokens", "kv_reserved_fraction"), 0.0
+    ),
+    **dict.fromkeys(("expert_efficiency", "expert_skew_exponent", "expert_imbalance_factor", "prefill_latency_factor", "saturated_factor"), 1.0),
 }
 _SERVED = (0.08, 0.3, math.inf)  # deviations between kernels alone and in a served model that are tried beside the one in use
 _HEAD = """\

@@ -10,7 +10,7 @@ import numpy as np
 from accelmodel.catalog.figures import Figure
 from accelmodel.core.replica import Replica
 from accelmodel.errors import InputError
-from accelmodel.studies.money import Money
+from accelmodel.studies.money import DEVICE_TIME, Money
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,10 @@ def of_replica(replica: Replica) -> Iterator[Assumption]:
             f"nothing measured on '{replica.accelerator.name}' was used: efficiencies are carried over from other accelerators",
             replica.calibration.name,
         )
+    if replica.has_experts and "moe" in replica.calibration.spreads:
+        width = replica.calibration.spreads["moe"].time_to_first_token.si
+        text = f"few mixtures of experts were measured on the software of '{replica.accelerator.name}', first tokens up to {width:g} times later than predicted"
+        yield Assumption(1, "experts", text, replica.calibration.name)
     if replica.accelerator.derivation is not None:
         derivation = replica.accelerator.derivation
         factors = ", ".join(f"{name} x {figure.value:g}" for name, figure in derivation.factors.items())
@@ -57,7 +61,7 @@ def of_money(replica: Replica, terms: Money) -> Iterator[Assumption]:
     occupancy = terms.catalog.ownership(terms.owner).figures.occupancy
     given = "as given" if terms.occupancy != occupancy.si else _range(occupancy)
     yield Assumption(3, "occupancy", f"the replica carries its load in {terms.occupancy:.0%} of the hours; {given}", occupancy.source)
-    if terms.books == "tenant" and terms.hour is not None:
+    if terms.rents and terms.hour is not None:
         hour = terms.hour
         yield Assumption(
             3,
@@ -68,15 +72,25 @@ def of_money(replica: Replica, terms: Money) -> Iterator[Assumption]:
     elif (missing := _no_cost(replica, terms)) is not None:
         yield Assumption(0, "cost", f"cost and margin are left out: {missing}")
     else:
-        purchase = terms.catalog.ownership(terms.owner).purchase_price(replica.accelerator.name)
-        yield Assumption(2, "purchase", f"'{replica.accelerator.name}' with its share of the server costs {_range(purchase)}", purchase.source)
+        yield _purchase(replica, terms)
         site = terms.catalog.site(terms.site)
         yield Assumption(5, "site", f"{site.title}: {_range(site.figures.tariff)}, PUE {_range(site.figures.pue)}", site.figures.tariff.source)
+    if terms.attribution != DEVICE_TIME:
+        yield Assumption(4, "attribution", f"cost is shared out among input, cached input and output by '{terms.attribution}', not by device time")
     if terms.token is not None:
         prices = terms.token.tier(terms.tier)
         cached = "" if prices.cached_input_usd_per_mtok is None else f", cached {prices.cached_input_usd_per_mtok:g}"
         text = f"tokens sell at {prices.input_usd_per_mtok:g} (input{cached}) and {prices.output_usd_per_mtok:g} (output) USD/Mtok"
         yield Assumption(4, "price", f"{text} ({terms.token.id}, {terms.token.date})", terms.token.source)
+
+
+def _purchase(replica: Replica, terms: Money) -> Assumption:
+    """What an accelerator is bought for: the owner's figure with its range, or what was given."""
+    words = f"'{replica.accelerator.name}' with its share of the server costs"
+    if terms.purchase_usd is not None:
+        return Assumption(2, "purchase", f"{words} {terms.purchase_usd:,g} USD; as given")
+    purchase = terms.catalog.ownership(terms.owner).purchase_price(replica.accelerator.name)
+    return Assumption(2, "purchase", f"{words} {_range(purchase)}", purchase.source)
 
 
 def _no_cost(replica: Replica, terms: Money) -> str | None:
@@ -101,10 +115,10 @@ def sources(replica: Replica, terms: Money | None) -> set[str]:
     found = {figure.source for figure in figures} | {replica.system.source, replica.model.config_source}
     if terms is not None:
         found |= {offer.source for offer in (terms.hour, terms.token) if offer is not None}
-        if terms.books == "cloud":
+        if not terms.rents:
             owner, site = terms.catalog.ownership(terms.owner), terms.catalog.site(terms.site)
             found |= {figure.source for _, figure in owner.figures if figure is not None}
-            found |= {site.figures.tariff.source, site.figures.pue.source}
+            found |= {figure.source for figure in (site.figures.tariff, site.figures.pue, site.figures.demand_charge) if figure is not None}
             if replica.accelerator.name in owner.purchase:
                 found.add(owner.purchase_price(replica.accelerator.name).source)
     return {source for source in found if source}

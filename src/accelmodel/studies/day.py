@@ -59,5 +59,5 @@ def study(context: Context, asked: Day) -> StudyResult:
         "prefill_fraction": lines[4][1],
         "decode_fraction": lines[5][1],
     }
-    context.rest_on([], {figure.source for figure in reference.figures.values() if figure.source})
+    context.rest_on_reference(reference)
     return StudyResult("day", table(columns), summary, [note for note in (reference.note,) if note], _SHOWN)

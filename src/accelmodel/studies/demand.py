@@ -90,7 +90,7 @@ def _reserve(cell: Cell, asked: DemandStudy) -> Reserve:
         maintenance_fraction=asked.maintenance_fraction,
         availability_target_fraction=asked.availability_target_fraction,
         domains=(FailureDomain("accelerator", 1, HOURS_PER_YEAR / per_year, repair_h),),
-        failures_per_accelerator_year=0.0 if cell.money.books == "tenant" else per_year,
+        failures_per_accelerator_year=0.0 if cell.money.rents else per_year,
         repair_turnaround_h=repair_h,
         spares_service_fraction=asked.spares_service_fraction,
     )
@@ -98,7 +98,7 @@ def _reserve(cell: Cell, asked: DemandStudy) -> Reserve:
 
 def _revenue(cell: Cell, carried: TokenRates, plan: FleetPlan) -> dict[str, Any]:
     """Revenue of the demand's tokens and the margin that it leaves, where tokens are sold."""
-    if cell.money.token_prices is None:
+    if cell.money.token_prices is None or cell.money.books == "self":
         return {}
     hourly = cell.money.revenue_usd_per_h(cell.replica, carried.scaled(1.0 / cell.money.occupancy))
     annual = float(hourly if hourly is not None else 0.0) * HOURS_PER_YEAR

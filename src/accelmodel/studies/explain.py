@@ -16,7 +16,7 @@ from accelmodel.columns import column as described
 from accelmodel.errors import InputError
 from accelmodel.studies import grid
 from accelmodel.studies.run import SCHEMA, Cell, Context, study_kinds
-from accelmodel.studies.scenario import Scenario
+from accelmodel.studies.scenario import LOAD_KEYS, Scenario
 from accelmodel.studies.terms import SPREAD_EQUATION, PointTerms, Term, given, of_figure
 
 _SAME = 1e-9  # relative difference within which a number counts as found again
@@ -191,7 +191,7 @@ class _FleetTerms:
 
     def _hourly(self) -> Term:
         """What one installed accelerator costs in every powered hour."""
-        if self.cell.money.books == "tenant":
+        if self.cell.money.rents:
             return self.point.term("replica_cost_usd_per_h")
         return self.point.cost_per_accelerator_h()
 
@@ -215,7 +215,7 @@ class _FleetTerms:
         return "replicas x availability x occupancy x tokens/s x 86400", [*self.of("replicas"), *self._up(), self.point.occupancy(), *rates]
 
     def _up(self) -> list[Term]:
-        return [] if self.cell.money.books == "tenant" else [self.point.owner("availability")]
+        return [] if self.cell.money.rents else [self.point.owner("availability")]
 
     def _fleet_accelerators(self) -> tuple[str, list[Term]]:
         return "whole systems for the replicas", self.of("replicas", "stranded_accelerators")
@@ -289,6 +289,51 @@ def _of_price_shock(context: Context, asked: Any, row: int, found: Mapping[str, 
     return made(column)
 
 
+def _of_margins(context: Context, asked: Any, row: int, found: Mapping[str, Any], column: str) -> Term:
+    if asked.mix:
+        return _plain(found, column)  # parts of a mix are rows of their own
+    cell, values = _margin_cell(context, asked, row)
+    point = _point_terms(context, cell, {key: value for key, value in values.items() if key in LOAD_KEYS})
+    chosen = {"occupancy": point.occupancy(), "discount_fraction": given("discount_fraction", found["discount_fraction"], "[studies.*] of kind margin")}
+    target, overhead = given("target_margin_fraction", asked.target_margin_fraction, "[studies.*] of kind margin"), point.owner("overhead_share")
+    makers: dict[str, Callable[[], tuple[str, list[Term]]]] = {
+        "replica_cost_usd_per_h": lambda: ("of the replica at this occupancy", [point.term("replica_cost_usd_per_h")]),
+        "cost_usd_per_mtok": lambda: ("of the point at this occupancy", [point.term("cost_usd_per_mtok")]),
+        "revenue_usd_per_h": lambda: ("revenue at list price x (1 - discount)", [point.term("revenue_usd_per_h"), made("discount_fraction")]),
+        "list_price_usd_per_mtok": lambda: ("revenue at list price / million tokens of the mix", [point.term("revenue_usd_per_h")]),
+        "price_usd_per_mtok": lambda: ("list price x (1 - discount)", [made("list_price_usd_per_mtok"), made("discount_fraction")]),
+        "margin_fraction": lambda: ("1 - cost / revenue", [made("replica_cost_usd_per_h"), made("revenue_usd_per_h")]),
+        "markup_on_cost_fraction": lambda: ("revenue / cost - 1", [made("replica_cost_usd_per_h"), made("revenue_usd_per_h")]),
+        "operating_margin_fraction": lambda: ("margin - overheads", [made("margin_fraction"), overhead]),
+        "target_price_usd_per_mtok": lambda: ("cost / (1 - target margin)", [made("cost_usd_per_mtok"), target]),
+        "operating_target_price_usd_per_mtok": lambda: ("cost / (1 - target margin - overheads)", [made("cost_usd_per_mtok"), target, overhead]),
+    }
+
+    def made(name: str) -> Term:
+        if name in chosen:
+            return chosen[name]
+        if name not in makers or found.get(name) is None:
+            return _plain(found, name)
+        equation, parts = makers[name]()
+        return Term(name, found[name], described(name).unit, equation, tuple(parts))
+
+    return made(column)
+
+
+def _margin_cell(context: Context, asked: Any, row: int) -> tuple[Cell, dict[str, Any]]:
+    """The cell of a row of a margin study, and the axes' values there."""
+    left = row
+    for values in context.scenario.grid():
+        for case in context.scenario.chosen(asked.cases):
+            cell = context.cell(case, {**context.scenario.situation(case), **values})
+            if not context.point(cell).fits:
+                continue
+            if left < len(asked.discount_fraction):
+                return cell, values
+            left -= len(asked.discount_fraction)
+    raise AssertionError("the row was found before")
+
+
 def _of_day(context: Context, asked: Any, row: int, found: Mapping[str, Any], column: str) -> Term:
     del row
     reference = context.catalog.reference(asked.reference)
@@ -301,5 +346,6 @@ _WALKS: dict[str, Callable[[Context, Any, int, Mapping[str, Any], str], Term]] =
     "fleet": _of_fleets,
     "demand": _of_fleets,
     "price-shock": _of_price_shock,
+    "margin": _of_margins,
     "day": _of_day,
 }

@@ -47,7 +47,10 @@ def study(context: Context, asked: Fleet) -> StudyResult:
         if not point.fits:
             notes.append(misfit(cell, 1, 1, point.kv_capacity_tokens > 0))
             continue
-        rows += [_row(context, cell, point, count, reference) for count in asked.fleet_accelerators]
+        found = [_row(context, cell, point, count, reference) for count in asked.fleet_accelerators]
+        beyond = [cell.money.outlived(row["systems"], 1.0) for row in found]
+        notes += [f"{row['case']}: {words}" for row, words in zip(found, beyond, strict=True) if words is not None]
+        rows += found
     names = dict.fromkeys(name for row in rows for name in row)
     columns = {name: [row.get(name) for row in rows] for name in names}
     summary: dict[str, Any] = {"fleets": rows}
@@ -66,7 +69,7 @@ def _row(context: Context, cell: Cell, point: Point, count: int, reference: Refe
     owner = context.catalog.ownership(cell.money.owner).figures
     if count < of.accelerators:
         raise InputError(f"{count:,} accelerators hold no replica of {of.accelerators}", key="fleet_accelerators", value=count)
-    rented = cell.money.books == "tenant"
+    rented = cell.money.rents
     spares = 0 if rented else round(count * owner.spare_fraction.si)
     carried = fleet_capacity(
         count,
@@ -124,7 +127,7 @@ def unit_of(cell: Cell, point: Point) -> UnitFigures:
     it_power_w, pue = of.accelerator.need("it_power").si, site.figures.pue.si
     peak = of.accelerator.figures.peak_fp8
     peak_flop_per_s = math.nan if peak is None else peak.si
-    if terms.books == "tenant":
+    if terms.rents:
         assert terms.hour is not None
         return rented_unit(it_power_w, pue, peak_flop_per_s, terms.hour.price_usd_per_accelerator_h(of.system.accelerators))
     capital, cost = terms.ownership(of.accelerator, terms.mean_power_w(of, point.power_w / of.accelerators))
@@ -133,7 +136,7 @@ def unit_of(cell: Cell, point: Point) -> UnitFigures:
 
 def availability(cell: Cell) -> float:
     """Share of the paid hours in which a replica is up: an owner's; a tenant does not pay for hours that the cloud fails to deliver."""
-    return 1.0 if cell.money.books == "tenant" else cell.money.catalog.ownership(cell.money.owner).figures.availability.si
+    return 1.0 if cell.money.rents else cell.money.catalog.ownership(cell.money.owner).figures.availability.si
 
 
 def _site_shares(context: Context, cell: Cell, carried: FleetCapacity, reference: Reference | None) -> dict[str, Any]:

@@ -38,6 +38,7 @@ _HIT, _OUT, _TPOT, _IN = (PLACE[name] for name in ("prefix_hit_fraction", "outpu
 _POWER, _PREFILL, _CACHED, _FITS = (PLACE[name] for name in ("power_w", "prefill_time_fraction", "cached_time_fraction", "fits"))
 
 # Money of a replica: cost per hour is fixed + per watt x its draw; prices are NaN where no tokens are sold, the hours' revenue NaN where no hours are.
+# Cost is attributed by device time, or, with `by_weights`, by a weight per token of each stream: its price, 1, or 0.
 TERMS = np.dtype(
     [
         ("fixed_usd_per_h", "f8"),
@@ -48,6 +49,10 @@ TERMS = np.dtype(
         ("output_usd_per_mtok", "f8"),
         ("hours_usd_per_h", "f8"),
         ("sells_tokens", "i8"),
+        ("by_weights", "i8"),
+        ("input_weight", "f8"),
+        ("cached_weight", "f8"),
+        ("output_weight", "f8"),
     ]
 )
 
@@ -111,6 +116,19 @@ def _add_split(occupancy: float, f: Array, n: int) -> None:
 
 
 @jit
+def _add_split_by_weights(t: Any, f: Array, n: int) -> None:
+    """Cost by weights: a million tokens of a stream bear weight x cost / (sum over streams of weight x million tokens an hour)."""
+    occupancy, input_weight, cached_weight, output_weight = t["occupancy"], t["input_weight"], t["cached_weight"], t["output_weight"]
+    for i in range(n):
+        inputs, hit, outputs = occupancy * f[_IN + i], f[_HIT + i], occupancy * f[_OUT + i]
+        uncached, cached = inputs * (1.0 - hit), inputs * hit
+        per_weight = _cost_usd_per_mtok(f[_COST + i], input_weight * uncached + cached_weight * cached + output_weight * outputs)
+        f[_COST_INPUT + i] = input_weight * per_weight if uncached > 0.0 else math.nan
+        f[_COST_CACHED + i] = cached_weight * per_weight if cached > 0.0 else math.nan
+        f[_COST_OUTPUT + i] = output_weight * per_weight
+
+
+@jit
 def _add_margin(t: Any, f: Array, n: int) -> None:
     """Revenue of tokens, or of hours, and the margin of it."""
     occupancy, sells_tokens, hours = t["occupancy"], t["sells_tokens"], t["hours_usd_per_h"]
@@ -130,8 +148,10 @@ def _fill_block(constants: Constants, capped: Constants, terms: Constants, r: in
     served_block(constants, capped, r, f, spare, bits, n, needs[0], needs[1])
     if needs[2] == 1:
         _add_cost(t, f, n)
-    if needs[3] == 1:
+    if needs[3] == 1 and t["by_weights"] == 0:
         _add_split(t["occupancy"], f, n)
+    elif needs[3] == 1:
+        _add_split_by_weights(t, f, n)
     if needs[4] == 1:
         _add_margin(t, f, n)
     if needs[5] == 1:

@@ -33,7 +33,7 @@ NEEDED = ("model", "accelerator", "num_accelerators", "metric", "value")
 _OWN = ("metric", "value")  # columns that differ between rows of one run
 _PREFILL, _DECODE = "disagg_prefill_workers_tp_pp_adp_moetp_moeep", "disagg_decode_workers_tp_pp_adp_moetp_moeep"
 _LARGEST_TENSOR_PARALLEL = 8
-_SEQUENCES_PER_ACCELERATOR = 64.0  # of a decode pool of unknown size: about what the known ones run at
+_DECODING_ACCELERATORS = 32.0  # of a decode pool of unknown size: the median of the known ones, whatever their load
 
 # Metric -> what of a prediction it is; a middle value is compared with the mean, a tail needs the simulator.
 METRICS = {
@@ -178,7 +178,7 @@ class _Reader:
         self.check(row)
         model, accelerator = self.model(row), self.accelerator(row)
         calibration = self.calibration(accelerator)
-        texts = {name: _text(value) for name, value in row.items()}
+        texts = {name: _text(value) for name, value in row.items()} | {"users": _text(row.get("concurrency"))}
         said = self.said(texts, "engine")
         engine = said if said in calibration.engines else _engine(texts.get("engine", ""), calibration.engines, calibration.default_engine)
         weights = self.weights(row, model)
@@ -476,7 +476,7 @@ class _Build:
         total = self.row.get("concurrency")
         if total is None:
             raise Skipped("the load is not stated")
-        decoding = d or max(float(total) / (_SEQUENCES_PER_ACCELERATOR * decode.accelerators), 1.0)
+        decoding = d or max(_DECODING_ACCELERATORS / decode.accelerators, 1.0)
         label, assumed = self.texts.get("engine", ""), tuple(self.reader.assumed)
         return Run(decode, "pools", isl, osl, float(total), float(decoding), prefill, float(p), label=label, assumed=assumed)
 
@@ -489,8 +489,10 @@ class _Build:
         if not workers:
             self.reader.assumed.append(f"pools that carry their load where the number of workers is not published ({self.row.get('source')})")
         heads = min(getattr(group.attention, "heads", tensor) for group in self.model.architecture.groups)
-        if heads % tensor:
-            self.reader.assumed.append(f"ranks that do not divide the heads attend to requests of their own ({self.row.get('source')})")
+        if heads % tensor or tensor > _LARGEST_TENSOR_PARALLEL:
+            self.reader.assumed.append(
+                f"ranks beyond {_LARGEST_TENSOR_PARALLEL}, or that do not divide the heads, attend to requests of their own ({self.row.get('source')})"
+            )
             tensor, data, expert = 1, tensor, tensor
         expert = _whole(max(expert, 1), tensor * max(data, 1), self.model)
         parallelism = Parallelism(tensor, max(stages, 1), expert, max(data, 1))

@@ -15,7 +15,7 @@ from accelmodel.catalog.library import Library
 from accelmodel.catalog.models import Model
 from accelmodel.core.replica import Parallelism, Replica
 from accelmodel.errors import InputError
-from accelmodel.studies.money import HOME_SITE, OWNER, Money, library, money
+from accelmodel.studies.money import DEVICE_TIME, HOME_SITE, OWNER, Money, library, money
 from accelmodel.studies.points import check_targets, columns_of, load_of, money_record, replica
 
 if TYPE_CHECKING:
@@ -136,6 +136,8 @@ def optimize(
     site: str = HOME_SITE,
     owner: str = OWNER,
     tier: str = "standard",
+    attribution: str = DEVICE_TIME,
+    purchase_usd: float | None = None,
     catalog: Library | None = None,
     **options: Any,
 ) -> pa.Table:
@@ -147,7 +149,7 @@ def optimize(
     """
     import pyarrow as pa
 
-    from accelmodel.results.table import table
+    from accelmodel.results.table import dated, table
     from accelmodel.studies.grid import replica_labels
 
     if top < 1:
@@ -168,7 +170,18 @@ def optimize(
             if not ways:
                 continue
             load = load_of(ways[0], input_tokens=input_tokens, output_tokens=output_tokens, concurrency=1.0, prefix_hit_fraction=prefix_hit_fraction)
-            terms = money(ways[0], offer=offer, books=books, occupancy=occupancy, site=site, owner=owner, tier=tier, catalog=lib)
+            terms = money(
+                ways[0],
+                offer=offer,
+                books=books,
+                occupancy=occupancy,
+                site=site,
+                owner=owner,
+                tier=tier,
+                attribution=attribution,
+                purchase_usd=purchase_usd,
+                catalog=lib,
+            )
             if by == "margin_fraction" and not terms.sells(ways[0]):
                 raise InputError(f"ranking by '{by}' needs an offer by the token", key="offer", value=by)
             found.append(_candidates(ways, terms, load, ttft_s, tpot_s, by))
@@ -185,7 +198,7 @@ def optimize(
     if np.isnan(worth).all():
         raise InputError(f"no replica has a '{by}': its figures are unknown", key="by", value=by)
     order = np.argsort(np.where(np.isnan(worth), math.inf, -worth if RANKINGS[by] else worth), kind="stable")
-    rows = []
+    rows, dates = [], set[str]()
     for part, index in (every[place] for place in order[:top].tolist()):
         one = part.replicas[index]
         load = load_of(
@@ -196,4 +209,5 @@ def optimize(
             prefix_hit_fraction=prefix_hit_fraction,
         )
         rows.append(table({**replica_labels(one, 1), **columns_of(one, load, part.terms)}))
-    return pa.concat_tables(rows, promote_options="permissive").unify_dictionaries()
+        dates |= part.terms.price_dates(one.accelerator)
+    return dated(pa.concat_tables(rows, promote_options="permissive").unify_dictionaries(), dates)

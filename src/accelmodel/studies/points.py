@@ -18,8 +18,9 @@ from accelmodel.catalog.models import Model
 from accelmodel.catalog.workloads import Workload
 from accelmodel.columns import COLUMNS, HIGH, LOW
 from accelmodel.core.replica import Parallelism, Precision, Replica, Serving
+from accelmodel.economics.attribution import token_weights
 from accelmodel.errors import InputError
-from accelmodel.studies.money import HOME_SITE, OWNER, Money, library, money
+from accelmodel.studies.money import DEVICE_TIME, HOME_SITE, OWNER, Money, library, money
 
 if TYPE_CHECKING:
     from accelmodel.serving.steady_state import Grid
@@ -148,15 +149,18 @@ def evaluate(
     site: str = HOME_SITE,
     owner: str = OWNER,
     tier: str = "standard",
+    attribution: str = DEVICE_TIME,
+    purchase_usd: float | None = None,
     catalog: Library | None = None,
 ) -> Any:
     """Operating points of a replica: scalars give one `Point`, arrays broadcast to a `pyarrow.Table`.
 
     The load is `concurrency` (clients of a closed loop), or `requests_per_s`, or, where neither is given, the largest concurrency within the latency
     targets `ttft_s` and `tpot_s` (means, in seconds). `columns` picks and orders; default: all. Costs follow `offer`, `books`, `occupancy`, `site`
-    and `owner`; without an offer by the hour they are the cost of ownership. `prefix_cache` names a workload with a measured curve of prefix hits:
-    the hit fraction is then what the spare KV pool serves at this load, in place of `prefix_hit_fraction`. Raises InputError for a load that is not
-    positive and finite, and for unknown names.
+    and `owner`; without an offer by the hour they are the cost of ownership. `attribution` shares them out among input, cached input and output:
+    "device-time", "price-weights", "blended" or "output-only"; `purchase_usd` replaces the owner's price of an accelerator with its share of the server.
+    `prefix_cache` names a workload with a measured curve of prefix hits: the hit fraction is then what the spare KV pool serves at this load, in place of
+    `prefix_hit_fraction`. Raises InputError for a load that is not positive and finite, and for unknown names.
     """
     if not isinstance(replica, Replica):
         raise InputError("must be a replica: accelmodel.replica(model=..., system=...)", key="replica", value=replica)
@@ -172,19 +176,40 @@ def evaluate(
         tpot_s=tpot_s,
         prefix_cache=(catalog or library()).workload(prefix_cache) if isinstance(prefix_cache, str) else prefix_cache,
     )
-    terms = _money_of(replica, offer if offer is None or isinstance(offer, str) else tuple(offer), books, occupancy, site, owner, tier, catalog)
+    offers = offer if offer is None or isinstance(offer, str) else tuple(offer)
+    terms = _money_of(replica, offers, books, occupancy, site, owner, tier, attribution, purchase_usd, catalog)
     if load.scalar:
         return point_of(replica, load, terms, wanted)
     from accelmodel.results.table import table
 
-    return table(columns_of(replica, load, terms, wanted))
+    return table(columns_of(replica, load, terms, wanted), {"attribution": terms.attribution}, terms.price_dates(replica.accelerator))
 
 
 @functools.lru_cache(maxsize=512)
 def _money_of(
-    replica: Replica, offer: str | tuple[str, ...] | None, books: str | None, occupancy: float | None, site: str, owner: str, tier: str, catalog: Library | None
+    replica: Replica,
+    offer: str | tuple[str, ...] | None,
+    books: str | None,
+    occupancy: float | None,
+    site: str,
+    owner: str,
+    tier: str,
+    attribution: str,
+    purchase_usd: float | None,
+    catalog: Library | None,
 ) -> Money:
-    return money(replica, offer=offer, books=books, occupancy=occupancy, site=site, owner=owner, tier=tier, catalog=catalog)
+    return money(
+        replica,
+        offer=offer,
+        books=books,
+        occupancy=occupancy,
+        site=site,
+        owner=owner,
+        tier=tier,
+        attribution=attribution,
+        purchase_usd=purchase_usd,
+        catalog=catalog,
+    )
 
 
 @dataclass(frozen=True)
@@ -415,6 +440,10 @@ def money_record(replica: Replica, terms: Money, asked: bool) -> npt.NDArray[np.
         record["cached_usd_per_mtok"] = prices.cached_input_usd_per_mtok
     elif hours is not None:
         record["hours_usd_per_h"] = hours
+    if terms.attribution != DEVICE_TIME:
+        record["by_weights"] = 1
+        for name, weight in zip(("input", "cached", "output"), token_weights(terms.attribution, prices), strict=True):
+            record[f"{name}_weight"] = weight
     return record
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
-from accelmodel.economics.margin import SupplyMix, cost_under_price_shock_usd_per_mtok, margin_under_price_shock_fraction
+from accelmodel.economics.margin import SupplyMix, cost_under_price_shock_usd_per_mtok, margin_under_price_shock_fraction, parity_price_shock_fraction
 from accelmodel.errors import InputError
 from accelmodel.results.table import table
 from accelmodel.studies.grid import misfit
@@ -40,7 +40,20 @@ def study(context: Context, asked: PriceShock) -> StudyResult:
                 "margin_fraction": float(margin_under_price_shock_fraction(mix, price, shock)),
             }
         )
-    return StudyResult("price-shock", table({name: [row[name] for row in rows] for name in rows[0]}), _summary(rows, vendor_share), [], _SHOWN)
+    found = _parity(vendor, SupplyMix(0.0, in_house_cost, vendor_cost, vendor_share))
+    columns = {name: [row[name] for row in rows] for name in rows[0]} | {name: [value] * len(rows) for name, value in found.items()}
+    note = f"'{asked.vendor}' costs per token what '{asked.in_house}' costs when the vendor's price moves by {found['parity_vendor_price_shock_fraction']:+.1%}"
+    return StudyResult("price-shock", table(columns), {**_summary(rows, vendor_share), "parity": found}, [note], _SHOWN)
+
+
+def _parity(vendor: Cell, mix: SupplyMix) -> dict[str, float]:
+    """The move of the vendor's price, and the price then, at which both supplies cost the same per token."""
+    shock = float(parity_price_shock_fraction(mix))
+    if vendor.money.rents and vendor.money.hour is not None:
+        price = vendor.money.hour.price_usd_per_accelerator_h(vendor.replica.system.accelerators)
+        return {"parity_vendor_price_shock_fraction": shock, "parity_vendor_price_usd_per_accelerator_h": price * (1.0 + shock)}
+    purchase = vendor.money.purchase_price_usd(vendor.replica.accelerator)
+    return {"parity_vendor_price_shock_fraction": shock, "parity_vendor_price_usd": purchase * (1.0 + shock)}
 
 
 def _price_and_cost(context: Context, cell: Cell) -> tuple[float, float]:
@@ -55,7 +68,7 @@ def _price_and_cost(context: Context, cell: Cell) -> tuple[float, float]:
 
 def _vendor_price_fraction(context: Context, cell: Cell) -> float:
     """Share of the case's cost that moves with the vendor's price: all of a rent; of ownership, servers and their spares."""
-    if cell.money.books == "tenant":
+    if cell.money.rents:
         return 1.0
     loaded_w = context.point(cell).power_w / cell.replica.accelerators
     _, cost = cell.money.ownership(cell.replica.accelerator, cell.money.mean_power_w(cell.replica, loaded_w))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from accelmodel.catalog.library import Library
+from accelmodel.catalog.references import Reference
 from accelmodel.core.replica import Replica
 from accelmodel.errors import InputError
 from accelmodel.studies.assumptions import Assumption, assumptions, sources
@@ -135,12 +136,20 @@ class Context:
         self.catalog = catalog
         self.assumptions: dict[tuple[str, str], Assumption] = {}
         self.sources: set[str] = set()
+        self.price_dates: set[str] = set()
 
     def rest_on(self, found: Iterable[Assumption], keys: Iterable[str]) -> None:
         """Remember assumptions and sources."""
         for assumption in found:
             self.assumptions.setdefault((assumption.name, assumption.text), assumption)
         self.sources.update(keys)
+
+    def rest_on_reference(self, reference: Reference) -> None:
+        """Remember a reference's sources, and the dates of its figures in money."""
+        figures = [*reference.figures.values(), *(figure for group in reference.groups.values() for figure in group.values())]
+        self.rest_on([], {figure.source for figure in figures if figure.source})
+        dates = (self.catalog.date_of(figure) for figure in figures if figure.dimension.startswith("money"))
+        self.price_dates |= {date for date in dates if date is not None}
 
     def cell(self, case: str | None, situation: dict[str, Any]) -> Cell:
         """Resolve a situation's names into a replica and its money terms."""
@@ -153,6 +162,7 @@ class Context:
         of = replica(**named, catalog=self.catalog)
         terms = money(of, **{key: filled[key] for key in MONEY_KEYS if key in filled}, catalog=self.catalog)
         self.rest_on(assumptions(of, terms), sources(of, terms))
+        self.price_dates |= terms.price_dates(of.accelerator)
         return Cell(case, filled, of, terms)
 
     def beside(self, name: str) -> str:
@@ -203,9 +213,22 @@ class Context:
 
 def study_kinds() -> dict[str, Callable[[Context, Any], StudyResult]]:
     """What runs each kind of study."""
-    from accelmodel.studies import day, demand, fleet, grid, price_shock
+    from accelmodel.studies import capital, cash_flow, day, demand, fleet, grid, margin, ownership, parity, price_shock, refresh, waterfall
 
-    return {"points": grid.study, "fleet": fleet.study, "demand": demand.study, "price-shock": price_shock.study, "day": day.study}
+    return {
+        "points": grid.study,
+        "fleet": fleet.study,
+        "demand": demand.study,
+        "price-shock": price_shock.study,
+        "day": day.study,
+        "ownership": ownership.study,
+        "margin": margin.study,
+        "waterfall": waterfall.study,
+        "cash-flow": cash_flow.study,
+        "capital": capital.study,
+        "refresh": refresh.study,
+        "parity": parity.study,
+    }
 
 
 def run(
@@ -222,6 +245,8 @@ def run(
     `set` overrides keys by dotted name ({"base.occupancy": 0.6}); `studies` picks some of the scenario's. `progress` is told what runs. Raises
     InputError with file and key for anything that cannot be read, is unknown or cannot run.
     """
+    from accelmodel.results.table import dated
+
     kinds = study_kinds()
     if set is not None and not isinstance(set, Mapping):
         raise InputError("must be a mapping of dotted keys to values", key="set", value=set)
@@ -239,7 +264,9 @@ def run(
             progress(f"study '{name}'")
         study = parsed.studies[name]
         try:
-            result.studies[name] = kinds[study.kind](context, study)
+            found = kinds[study.kind](context, study)
+            found.table = dated(found.table, context.price_dates)
+            result.studies[name] = found
         except InputError as error:
             raise blamed(_located(error, path, name), set) from None
     result.files = lib.snapshot(path)

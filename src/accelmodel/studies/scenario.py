@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 
 from accelmodel.catalog.figures import Name, Strict, parse, read_toml
 from accelmodel.catalog.library import Library
+from accelmodel.economics.attribution import Convention
 from accelmodel.errors import InputError, nearest_name
 
 _Positive = Annotated[float, Field(gt=0)]
@@ -54,10 +55,12 @@ class Situation(Strict):
     tpot_s: _Positive | None = None
     offer: str | tuple[str, ...] | None = None
     tier: str | None = None
-    books: Literal["cloud", "tenant"] | None = None
+    books: Literal["cloud", "tenant", "self"] | None = None
     occupancy: Annotated[float, Field(gt=0, le=1)] | None = None
     site: str | None = None
     owner: str | None = None
+    attribution: Convention | None = None
+    purchase_usd: _Positive | None = None
 
 
 _COUNTS = tuple(name for name, field in Situation.model_fields.items() if "int" in str(field.annotation))
@@ -68,7 +71,7 @@ REPLICA_KEYS = (
 )
 LOAD_KEYS = ("input_tokens", "output_tokens", "prefix_hit_fraction", "concurrency", "requests_per_s")
 WORKLOAD_KEYS = ("input_tokens", "output_tokens", "prefix_hit_fraction")
-MONEY_KEYS = ("offer", "tier", "books", "occupancy", "site", "owner")
+MONEY_KEYS = ("offer", "tier", "books", "occupancy", "site", "owner", "attribution", "purchase_usd")
 TARGET_KEYS = ("ttft_s", "tpot_s")
 
 
@@ -146,7 +149,149 @@ class Day(Strict):
     reference: str
 
 
-Study = Annotated[Points | Fleet | DemandStudy | PriceShock | Day, Field(discriminator="kind")]
+class OwnershipStudy(Strict):
+    """What an hour of some accelerators costs their owner, line by line, with interest and on a straight line, beside published figures.
+
+    `load_fraction` is the mean draw over the all-in IT power; `published` names the figure of the reference's groups.
+    """
+
+    kind: Literal["ownership"]
+    accelerators: tuple[str, ...] = Field(min_length=1)
+    load_fraction: Annotated[float, Field(gt=0, le=1)]
+    owner: str = "default"
+    site: str = "new-carlisle"
+    reference: str | None = None
+    published: str = "owning_hyperscaler"
+
+
+class MixPart(Strict):
+    """A part of a mix of traffic: a case (its model, tier, cached share), its share of the tokens, and its load hour by hour of a day, flat if absent."""
+
+    case: str
+    share: _Share
+    load_by_hour: Annotated[tuple[Annotated[float, Field(ge=0)], ...], Field(min_length=24, max_length=24)] | None = None
+
+
+class MarginStudy(Strict):
+    """Margin, mark-up, break-even and target prices and occupancies, energy, carbon and water: a row per case, point of the axes and discount; and of a mix.
+
+    Where a part of the mix has a load by hour, each system's parts share one fleet, sized for its busiest hour and `headroom_fraction`: that is its occupancy.
+    """
+
+    kind: Literal["margin"]
+    cases: tuple[str, ...] = ()
+    target_margin_fraction: Annotated[float, Field(lt=1)] = 0.30
+    overhead_fraction: Annotated[float, Field(ge=0, lt=1)] | None = None
+    discount_fraction: Annotated[tuple[Annotated[float, Field(ge=0, lt=1)], ...], Field(min_length=1)] = (0.0,)
+    mix: tuple[MixPart, ...] = ()
+    headroom_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    reference: str | None = None
+
+    @model_validator(mode="after")
+    def _mix_is_whole(self) -> MarginStudy:
+        if self.mix and abs(sum(part.share for part in self.mix) - 1.0) > 1e-6:
+            raise ValueError("the shares of a mix must sum to 1")
+        return self
+
+
+class Waterfall(Strict):
+    """From list price to operating margin, per million tokens, step by step: discount, each line of the cost of loaded hours, the other hours, overheads."""
+
+    kind: Literal["waterfall"]
+    cases: tuple[str, ...] = ()
+    overhead_fraction: Annotated[float, Field(ge=0, lt=1)] | None = None
+    discount_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.0
+
+
+_Change = Annotated[float, Field(gt=-1)]
+
+
+class PriceCut(Strict):
+    """A fall of the price of tokens at once, at some year."""
+
+    year: Annotated[float, Field(ge=0)]
+    fraction: _Share
+
+
+class _OverTime(Strict):
+    """How a fleet goes through time; changes are per year and compound from the first day.
+
+    `purchase_fractions` are bought quarter by quarter; tokens sell at a price that changes by `price_change_fraction_per_year`, and the same hardware serves
+    `speedup_fraction_per_year` more of them as its software learns. Each doubling of what has been bought leaves `progress_fraction` of its price. Cost of
+    capital, lives and tax are the owner's where not given.
+    """
+
+    fleet_accelerators: _Count
+    purchase_fractions: Annotated[tuple[_Share, ...], Field(min_length=1)] = (1.0,)
+    ramp_years: Annotated[float, Field(ge=0)] = 0.0
+    price_change_fraction_per_year: _Change = 0.0
+    speedup_fraction_per_year: _Change = 0.0
+    price_cuts: tuple[PriceCut, ...] = ()
+    equipment_price_change_fraction_per_year: _Change = 0.0
+    progress_fraction: Annotated[float, Field(gt=0, le=1)] = 1.0
+    cost_of_capital_fraction: Annotated[float, Field(ge=0, lt=1)] | None = None
+    tax_fraction: Annotated[float, Field(ge=0, lt=1)] | None = None
+
+
+class RefreshAt(Strict):
+    """Equipment that takes the place of the first at some year, as much of it as the same power runs."""
+
+    case: str
+    year: _Positive
+
+
+class CashFlowStudy(_OverTime):
+    """Cash of a fleet by quarter over some years: what is invested, earned, spent, left. Equipment that comes to its end before is bought again."""
+
+    kind: Literal["cash-flow"]
+    cases: tuple[str, ...] = ()
+    years: Annotated[float, Field(gt=0, le=30)] | None = None
+    equipment_life_years: Annotated[float, Field(gt=0, le=30)] | None = None
+    refresh: RefreshAt | None = None
+
+
+class CapitalStudy(_OverTime):
+    """NPV, IRR, payback, profitability index and levelised cost of a fleet, by the years that its equipment lives."""
+
+    kind: Literal["capital"]
+    cases: tuple[str, ...] = ()
+    life_years: Annotated[tuple[Annotated[float, Field(gt=0, le=30)], ...], Field(min_length=1)] = (3.0, 4.0, 5.0, 6.0)
+
+
+class RefreshStudy(_OverTime):
+    """Keep equipment that is paid for, or buy another generation for the same power: by cost per token, by margin per megawatt, by NPV over some years."""
+
+    kind: Literal["refresh"]
+    keep: str
+    refresh: Annotated[tuple[str, ...], Field(min_length=1)]
+    years: Annotated[tuple[Annotated[float, Field(gt=0, le=30)], ...], Field(min_length=1)] = (3.0, 5.0)
+
+
+class Parity(Strict):
+    """The hourly price, or the purchase, at which an accelerator's tokens cost what a baseline's cost, each case at its own load or latency targets."""
+
+    kind: Literal["parity"]
+    subjects: Annotated[tuple[str, ...], Field(min_length=1)]
+    baselines: Annotated[tuple[str, ...], Field(min_length=1)]
+
+
+_AnyStudy = Points | Fleet | DemandStudy | PriceShock | Day | OwnershipStudy | MarginStudy | Waterfall | CashFlowStudy | CapitalStudy | RefreshStudy | Parity
+Study = Annotated[_AnyStudy, Field(discriminator="kind")]
+
+
+def _cases_of(study: Any) -> Iterator[str]:
+    """Every case that a study names."""
+    yield from getattr(study, "cases", ())
+    if isinstance(study, PriceShock):
+        yield from (study.in_house, study.vendor)
+    if isinstance(study, MarginStudy):
+        yield from (part.case for part in study.mix)
+    if isinstance(study, CashFlowStudy) and study.refresh is not None:
+        yield study.refresh.case
+    if isinstance(study, RefreshStudy):
+        yield from (study.keep, *study.refresh)
+    if isinstance(study, Parity):
+        yield from (*study.subjects, *study.baselines)
 
 
 class Scenario(Strict):
@@ -162,8 +307,7 @@ class Scenario(Strict):
     @model_validator(mode="after")
     def _names_are_known(self) -> Scenario:
         for name, study in self.studies.items():
-            asked = (study.in_house, study.vendor) if isinstance(study, PriceShock) else getattr(study, "cases", ())
-            for case in asked:
+            for case in _cases_of(study):
                 if case not in self.cases:
                     near = nearest_name(case, self.cases)
                     raise ValueError(f"studies.{name}: no case is called '{case}'" + (f"; did you mean '{near}'?" if near else ""))

@@ -17,8 +17,9 @@ from accelmodel.catalog.offers import HourOffer
 from accelmodel.columns import COLUMNS, HIGH, LOW, column
 from accelmodel.core.breakdown import Part, decode_step
 from accelmodel.core.replica import Replica
+from accelmodel.economics.attribution import token_weights
 from accelmodel.serving.pieces import Pieces, pieces
-from accelmodel.studies.money import Money
+from accelmodel.studies.money import DEVICE_TIME, Money
 from accelmodel.studies.points import Point
 from accelmodel.units import si_unit
 
@@ -84,6 +85,9 @@ _OF_LINE = {
     "operations_usd_per_h": ("operations_per_year",),
     "maintenance_usd_per_h": ("maintenance_per_year",),
     "spares_usd_per_h": ("spare_fraction", "cost_of_capital", "server_life"),
+    "integration_usd_per_h": ("integration_share", "cost_of_capital", "server_life"),
+    "software_usd_per_h": ("software_per_year",),
+    "decommissioning_usd_per_h": ("decommissioning_share", "cost_of_capital", "server_life"),
 }
 SPREAD_EQUATION = "the engine's number, and the spread of measurements about it as a factor on cost, time or rate"
 _SHARE_OF = {"input": "prefill that computes", "cached_input": "attention to cached input", "output": "decode"}
@@ -172,7 +176,7 @@ class PointTerms:
         return "occupancy x 3600 / 10^6 x sum over streams of tokens/s x price", [self.occupancy(), *rates, *parts]
 
     def _replica_cost_usd_per_h(self) -> tuple[str, list[Term]]:
-        if self.money.books == "tenant":
+        if self.money.rents:
             assert self.money.hour is not None
             return "accelerators x price per accelerator-hour, whole systems", [self._accelerators(), self._hour_price(self.money.hour)]
         lines = self.cost_per_accelerator_h()
@@ -189,7 +193,8 @@ class PointTerms:
         """Cost of ownership of a powered hour, line by line, each with the figures that it rests on."""
         mean_w = self.money.mean_power_w(self.replica, float(self.point.power_w) / self.replica.accelerators)
         capital, cost = self.money.ownership(self.replica.accelerator, mean_w)
-        lines = [Term(name, float(value), "USD/h", "see docs/economics.md", self._behind(name, float(mean_w))) for name, value in cost.lines.items()]
+        stated = {name: float(value) for name, value in cost.lines.items() if value}
+        lines = [Term(name, value, "USD/h", "see docs/economics.md", self._behind(name, float(mean_w))) for name, value in stated.items()]
         return Term(
             "cost per accelerator-hour", float(cost.total_usd_per_h), "USD/h", "sum of the lines", tuple(lines), note=f"capital {capital.total_usd:,.0f} USD"
         )
@@ -198,29 +203,52 @@ class PointTerms:
         """Figures behind a line of ownership."""
         if line == "energy_usd_per_h":
             power = Term("mean power of an accelerator", mean_w, "W", "occupancy x loaded + (1 - occupancy) x idle", (self.term("power_w"), self.occupancy()))
-            return (power, self.accelerator("it_power"), self.site("pue"), self.site("tariff"))
+            return (power, self.accelerator("it_power"), self.site("pue"), *self._tariffs())
+        if line == "demand_usd_per_h":
+            return (self.accelerator("it_power"), self.site("pue"), self.site("demand_charge"))
+        figures = tuple(self.owner(name) for name in _OF_LINE.get(line, ()))
+        if line == "software_usd_per_h":
+            return figures
+        return (self.accelerator("it_power") if line.startswith("facility") else self._purchase(), *figures)
+
+    def _purchase(self) -> Term:
+        """Purchase price of the accelerator: the owner's figure, or as it was given."""
         owned = self.replica.accelerator.name
-        purchase = of_figure(f"purchase price of {owned}", self.money.catalog.ownership(self.money.owner).purchase_price(owned))
-        first = (self.accelerator("it_power"),) if line.startswith("facility") else (purchase,)
-        return (*first, *(self.owner(name) for name in _OF_LINE.get(line, ())))
+        if self.money.purchase_usd is not None:
+            return given(f"purchase price of {owned}", self.money.purchase_usd, "the scenario or the call", "USD")
+        return of_figure(f"purchase price of {owned}", self.money.catalog.ownership(self.money.owner).purchase_price(owned))
+
+    def _tariffs(self) -> Iterator[Term]:
+        """The site's tariff, or those of its classes of hours with their shares."""
+        site = self.money.catalog.site(self.money.site)
+        if not site.hour_classes:
+            yield self.site("tariff")
+        for one in site.hour_classes:
+            yield of_figure(f"site {site.name}: tariff {one.name}", one.tariff)
+            yield of_figure(f"site {site.name}: hours {one.name}", one.hours)
 
     def _cost_usd_per_mtok(self) -> tuple[str, list[Term]]:
         parts = self.terms("replica_cost_usd_per_h", "input_tokens_per_s", "output_tokens_per_s")
         return "cost / (occupancy x tokens/s x 3600 / 10^6), input and output alike", [*parts, self.occupancy()]
 
-    def _by_device_time(self, stream: str) -> tuple[str, list[Term]]:
+    def _share_of_cost(self, stream: str) -> tuple[str, list[Term]]:
+        if self.money.attribution != DEVICE_TIME:
+            parts = self.terms("replica_cost_usd_per_h", "input_tokens_per_s", "output_tokens_per_s", "prefix_hit_fraction")
+            weights = zip(("input", "cached_input", "output"), token_weights(self.money.attribution, self.money.token_prices), strict=True)
+            parts += [given(f"weight of {name}", float(weight), f"attribution by {self.money.attribution}") for name, weight in weights]
+            return "cost x weight of the stream / sum over streams of (occupancy x tokens/s x 3600 / 10^6 x weight)", [*parts, self.occupancy()]
         rate = "output_tokens_per_s" if stream == "output" else "input_tokens_per_s"
         parts = self.terms("replica_cost_usd_per_h", "prefill_time_fraction", "cached_time_fraction", rate, "prefix_hit_fraction")
         return f"cost x share of time in {_SHARE_OF[stream]} / (occupancy x tokens/s of the stream x 3600 / 10^6)", [*parts, self.occupancy()]
 
     def _cost_usd_per_mtok_input(self) -> tuple[str, list[Term]]:
-        return self._by_device_time("input")
+        return self._share_of_cost("input")
 
     def _cost_usd_per_mtok_cached_input(self) -> tuple[str, list[Term]]:
-        return self._by_device_time("cached_input")
+        return self._share_of_cost("cached_input")
 
     def _cost_usd_per_mtok_output(self) -> tuple[str, list[Term]]:
-        return self._by_device_time("output")
+        return self._share_of_cost("output")
 
     # Rates and latencies
 

@@ -3,7 +3,7 @@
 Rules of one replica on continuous batching (`batching`), at the start of each iteration, at time t:
 
 1. Waiting requests that arrived at or before t are taken in the order of priority, then of arrival, strictly: one that cannot be admitted holds up those
-   behind it. One is admitted if a slot is free, if the KV pool holds its final length beside those of all that run, and if the iteration has budget left.
+   behind it. One is admitted if a slot is free, if the KV pool holds what it reserves beside what all that run do, and if the iteration has budget left.
 2. The iteration's budget of prompt tokens is `chunk_tokens` per attention group, less one per decoding sequence, at least 1. A prompt begun before goes first;
    the last one taken may be cut, and goes on in the next iteration. Engines of serial prefill take one whole prompt per iteration.
 3. Every sequence that decodes at t passes one step, whose time follows from their number and their contexts (`step`); the iteration's prompt tokens add theirs.

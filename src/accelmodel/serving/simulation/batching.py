@@ -328,7 +328,7 @@ def _start_pass(c: Any, s: Any, w: Any, steps: Array, slots: Any, requests: Any,
             s["partial"] = i
     if prompts == 0:
         return False
-    added = seconds if serial else pass_s(c, tokens, pairs, prompts)
+    added = seconds if serial else pass_s(c, tokens, pairs)
     s["pass_end_s"] = s["clock_s"] + (step_s(c, steps, s["decoding"], s["sums"]) + added)
     return True
 

@@ -14,8 +14,8 @@ def energy_j(constants: Constants, simulated: Simulated, duration_s: float, idle
     """Joules that each replica's accelerators draw in `duration_s`, shape (replicas,), those that only prefill first; a share `idle_fraction` of their design
     power where nothing runs.
 
-    With m, f, l the seconds at full bandwidth, peak and link rate, busy energy is design power x min(busy_s, floor busy_s + p_m m + p_f f + p_l l): the
-    closed form's draw, of work that was done instead of rates.
+    With m, f, l the seconds at full bandwidth, peak and link rate, x = (p_m m + p_f f + p_l l) / busy_s and busy energy is design power x busy_s x (floor
+    + (1 - floor) x / sqrt(1 + x^2)): the closed form's draw, of work that was done instead of rates.
     """
     if simulated.pools is None:
         return _pool_j(constants, simulated.requests, simulated.states, duration_s, idle_fraction)
@@ -40,8 +40,9 @@ def _pool_j(constants: Constants, requests: npt.NDArray[np.void], states: npt.ND
     pairs_of = np.bincount(requests["replica"], pairs_s, states.shape[0])
     flop_s = (flop_s + fresh_of * c["ideal_token_flop_s"] + of * c["ideal_sampled_flop_s"] + pairs_of / groups) / c["stages"]
     link_s = (states["sequence_steps"] * c["link_busy_s"] + fresh_of * c["prefill_link_busy_s"]) / c["stages"]
-    busy_s = states["busy_s"]
-    active_s = c["power_floor_fraction"] * busy_s + c["power_memory_fraction"] * memory_s + c["power_compute_fraction"] * flop_s
-    active_s = np.minimum(active_s + c["power_link_fraction"] * link_s, busy_s)
-    joules: Array = c["accelerators"] * c["tdp_w"] * (active_s + idle_fraction * np.maximum(duration_s - busy_s, 0.0))
+    busy_s, floor = states["busy_s"], c["power_floor_fraction"]
+    active_s = c["power_memory_fraction"] * memory_s + c["power_compute_fraction"] * flop_s + c["power_link_fraction"] * link_s
+    share = active_s / np.maximum(busy_s, 1e-300)
+    drawn_s = busy_s * (floor + (1.0 - floor) * share / np.sqrt(1.0 + share * share))
+    joules: Array = c["accelerators"] * c["tdp_w"] * (drawn_s + idle_fraction * np.maximum(duration_s - busy_s, 0.0))
     return joules

@@ -214,6 +214,16 @@ def kv_bytes(constants: Constants, tokens: Array) -> Array:
     return whole
 
 
+def reserved_bytes(constants: Constants, input_tokens: Array, output_tokens: Array) -> Array:
+    """Bytes that requests reserve when admitted, (n,): those of their mean length, and `kv_reserved_fraction` of what their full length takes beyond; at most
+    the pool.
+    """
+    c = constants[0]
+    mean, full = kv_bytes(constants, input_tokens + 0.5 * output_tokens), kv_bytes(constants, input_tokens + output_tokens)
+    kept: Array = np.minimum(mean + c["kv_reserved_fraction"] * (full - mean), c["pool_bytes"])
+    return kept
+
+
 def replay(
     constants: Constants,
     arrival_s: Array,
@@ -241,7 +251,7 @@ def replay(
     n, slots_of = arrival_s.shape[0], int(c["compiled_batch"]) or largest_batch
     requests = np.zeros(n, REQUEST)
     requests["arrival_s"], requests["input_tokens"], requests["output_tokens"] = arrival_s, input_tokens, output_tokens
-    requests["kv_bytes"] = kv_bytes(constants, input_tokens + output_tokens)
+    requests["kv_bytes"] = reserved_bytes(constants, input_tokens, output_tokens)
     for name in ("admitted_s", "first_token_s", "finish_s"):
         requests[name] = math.nan
     _refuse_misfits(constants, requests)
@@ -341,11 +351,12 @@ def padded_tokens(constants: Constants, requests: npt.NDArray[np.void]) -> Array
 
 def _refuse_misfits(constants: Constants, requests: npt.NDArray[np.void]) -> None:
     pool_bytes = float(constants[0]["pool_bytes"] / constants[0]["attention_data"])
-    bad = np.flatnonzero(requests["kv_bytes"] > pool_bytes)
+    whole = kv_bytes(constants, requests["input_tokens"] + requests["output_tokens"])
+    bad = np.flatnonzero(whole > pool_bytes)
     if bad.size:
         i = int(bad[0])
         tokens = requests["input_tokens"][i] + requests["output_tokens"][i]
-        message = f"request {i} of {tokens:,.0f} tokens needs {requests['kv_bytes'][i]:,.0f} bytes of KV cache, and the replica has {max(pool_bytes, 0.0):,.0f}"
+        message = f"request {i} of {tokens:,.0f} tokens needs {whole[i]:,.0f} bytes of KV cache, and the replica has {max(pool_bytes, 0.0):,.0f}"
         raise InputError(message, key="input_tokens", value=float(requests["input_tokens"][i]))
 
 

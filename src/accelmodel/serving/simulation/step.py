@@ -3,10 +3,10 @@
 A decode step's time D(b, context) is linear in the context but for bounds. With the contexts c_i of b sequences, the bucket B and the bounds w_k,
 
     step_s  = D(b, 0) + balance g / b x sum_i [ context_s max(c_i, B) + sum_k cap_context_s_k min(max(c_i, B), w_k) ]
-    pass_s  = balance / stages x [ tokens x prefill_token_s + pairs / (context_ranks groups) + min(prompts / groups, 1) pass_overhead_s ]
+    pass_s  = balance / stages x [ tokens x (prefill_token_s + pass_overhead_s / (chunk_tokens groups)) + pairs / (context_ranks groups) ]
 
 where g is the number of sequences as executed (a compiled batch in full, at least one an attention group). At equal contexts `step_s` is the closed form's
-step; the chunks of a prompt sum to its `marginal` prefill, but for one overhead a pass.
+step, and the chunks of a prompt sum to its marginal prefill.
 """
 
 from __future__ import annotations
@@ -94,11 +94,11 @@ def pairs_s(c: Any, f: Array, tokens: float, behind: float) -> float:
 
 
 @jit
-def pass_s(c: Any, tokens: float, pairs: float, prompts: int) -> float:
-    """Seconds that `tokens` prompt tokens of `prompts` prompts add to an iteration, their `pairs` taking so many seconds."""
+def pass_s(c: Any, tokens: float, pairs: float) -> float:
+    """Seconds that `tokens` prompt tokens add to an iteration, their `pairs` taking so many seconds."""
     groups = c["attention_data"]
-    overhead = min(float(prompts) / groups, 1.0) * c["pass_overhead_s"]
-    seconds: float = c["stage_balance"] / c["stages"] * (tokens * c["prefill_token_s"] + pairs / (c["context_ranks"] * groups) + overhead)
+    token_s = c["prefill_token_s"] + c["pass_overhead_s"] / (c["chunk_tokens"] * groups)
+    seconds: float = c["stage_balance"] / c["stages"] * (tokens * token_s + pairs / (c["context_ranks"] * groups))
     return seconds
 
 

@@ -1,0 +1,129 @@
+"""The capital study: NPV, IRR, payback, profitability index and levelised cost of a fleet, by the life of its equipment.
+
+With it, what the other studies over time share: a fleet on its first day, and how it goes through time.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+from accelmodel.economics.cash_flow import Course, Fleet, Worth, cash_flow, worth
+from accelmodel.economics.ownership import Capital
+from accelmodel.errors import InputError
+from accelmodel.fleet.sizing import ReplicaSupply, fleet_capacity
+from accelmodel.results.table import table
+from accelmodel.studies.fleet import availability, goodput_of, unit_of
+from accelmodel.studies.margin import Served, served
+from accelmodel.studies.money import ownership_terms
+from accelmodel.studies.run import Context, StudyResult
+from accelmodel.studies.scenario import CapitalStudy, CashFlowStudy, RefreshStudy
+from accelmodel.units import HOURS_PER_YEAR
+
+QUARTERS = 4
+OverTime = CapitalStudy | CashFlowStudy | RefreshStudy
+
+
+def study(context: Context, asked: CapitalStudy) -> StudyResult:
+    """A row per case and life."""
+    rows, notes = [], []
+    for case in context.scenario.chosen(asked.cases):
+        one = running(context, case)
+        notes += beyond_terms(one, asked.fleet_accelerators, max(asked.life_years))
+        for life in asked.life_years:
+            periods = round(life * QUARTERS)
+            course = dataclasses.replace(course_of(context, asked, one, periods), equipment_life_years=life)
+            flow = cash_flow(fleet_of(one, asked.fleet_accelerators), course)
+            found = worth(flow, cost_of_capital(context, asked, one), QUARTERS)
+            label = {"case": name_of(one), "fleet_accelerators": asked.fleet_accelerators, "life_years": life}
+            rows.append({**label, **plain(found), "investment_usd": float(flow.investment_usd.sum())})
+    names = list(rows[0])
+    return StudyResult("capital", table({name: [row[name] for row in rows] for name in names}), {"lives": rows}, notes, names)
+
+
+def plain(found: Worth) -> dict[str, float | None]:
+    """The figures of a worth; None where there is no answer."""
+    return {name: None if math.isnan(value) else value for name, value in vars(found).items()}
+
+
+def beyond_terms(one: Served, accelerators: int, years: float) -> list[str]:
+    """A note where a plan asks more than the offer that it rents by gives."""
+    words = one.cell.money.outlived(-(-accelerators // one.cell.replica.system.accelerators), years)
+    return [] if words is None else [f"{name_of(one)}: {words}"]
+
+
+def name_of(one: Served) -> str:
+    """How a row calls a case."""
+    return one.cell.case or one.cell.replica.system.name
+
+
+def running(context: Context, case: str | None) -> Served:
+    """A case at its operating point; InputError where it cannot run."""
+    one = served(context, context.cell(case, context.scenario.situation(case)))
+    if isinstance(one, str):
+        raise InputError(one, key=f"cases.{case}")
+    return one
+
+
+def cost_of_capital(context: Context, asked: OverTime, one: Served) -> float:
+    """As asked, else the owner's."""
+    given = asked.cost_of_capital_fraction
+    return context.catalog.ownership(one.cell.money.owner).figures.cost_of_capital.si if given is None else given
+
+
+def course_of(context: Context, asked: OverTime, one: Served, periods: int) -> Course:
+    """How a fleet goes through time: as asked, with the owner's lives, residual value and removal."""
+    terms = ownership_terms(context.catalog.ownership(one.cell.money.owner).figures)
+    return Course(
+        periods=periods,
+        periods_per_year=QUARTERS,
+        purchase_fractions=asked.purchase_fractions,
+        ramp_years=asked.ramp_years,
+        price_change_fraction_per_year=asked.price_change_fraction_per_year,
+        equipment_price_change_fraction_per_year=asked.equipment_price_change_fraction_per_year,
+        price_cuts=tuple((cut.year, cut.fraction) for cut in asked.price_cuts),
+        progress_fraction=asked.progress_fraction,
+        speedup_fraction_per_year=asked.speedup_fraction_per_year,
+        equipment_life_years=float(terms.server_life_years),
+        facility_life_years=float(terms.facility_life_years),
+        residual_fraction=float(terms.residual_fraction),
+        decommissioning_fraction=float(terms.decommissioning_fraction),
+        tax_fraction=float(terms.tax_fraction) if asked.tax_fraction is None else asked.tax_fraction,
+    )
+
+
+def fleet_of(one: Served, accelerators: int) -> Fleet:
+    """A fleet of so many accelerators on the first day, on the books of the situation; servers, racks, network and spares go as one."""
+    cell, up = one.cell, availability(one.cell)
+    if accelerators < cell.replica.accelerators:
+        raise InputError(f"{accelerators:,} accelerators hold no replica of {cell.replica.accelerators}", key="fleet_accelerators", value=accelerators)
+    supply = ReplicaSupply(cell.replica.accelerators, cell.replica.system.accelerators, goodput_of(one.point))
+    unit = unit_of(cell, one.point)
+    occupancy = cell.money.occupancy
+    replicas = fleet_capacity(accelerators, supply, unit, occupancy_fraction=occupancy, availability_fraction=up, spare_accelerators=0).replicas
+    hours, paid_replicas = HOURS_PER_YEAR * up, accelerators / cell.replica.accelerators
+    revenue = 0.0 if one.full_revenue_usd_per_h is None or cell.money.books == "self" else one.full_revenue_usd_per_h
+    sold = {
+        "revenue_usd_per_year": revenue * occupancy * hours * replicas,
+        "mtok_per_year": one.mtok_per_h * occupancy * hours * replicas,
+        "accelerator_h_per_year": accelerators * hours,
+    }
+    if cell.money.rents:
+        return Fleet(0.0, upkeep_usd_per_year=one.fixed_usd_per_h * HOURS_PER_YEAR * paid_replicas, **sold)
+    loaded_w = one.point.power_w / cell.replica.accelerators
+    capital, cost = cell.money.ownership(cell.replica.accelerator, cell.money.mean_power_w(cell.replica, loaded_w))
+    _, idle = cell.money.ownership(cell.replica.accelerator, dataclasses.replace(cell.money, occupancy=0.0).mean_power_w(cell.replica, loaded_w))
+    powered = accelerators * HOURS_PER_YEAR
+    return Fleet(
+        equipment_usd=equipment_usd(capital) * accelerators,
+        facility_usd=float(capital.facility_usd) * accelerators,
+        unloaded_energy_usd_per_year=float(idle.energy_usd_per_h + idle.demand_usd_per_h) * powered,
+        load_energy_usd_per_year=float(cost.energy_usd_per_h - idle.energy_usd_per_h) * powered,
+        upkeep_usd_per_year=float(cost.running_usd_per_h - cost.energy_usd_per_h - cost.demand_usd_per_h) * powered,
+        **sold,
+    )
+
+
+def equipment_usd(capital: Capital) -> float:
+    """What one accelerator's equipment costs anew: server, racks, network, spares."""
+    return float(capital.equipment_usd + capital.spares_usd)
