@@ -27,7 +27,7 @@ HERE = Path(__file__).parent
 POINT = {"input_tokens": 1024.0, "output_tokens": 1024.0, "concurrency": 32.0}
 LENGTHS = {"input_tokens": np.linspace(128, 8192, 100)[:, None], "output_tokens": np.linspace(16, 2048, 100)[None, :]}
 TTFT_S, TPOT_S = 2.0, 0.05
-STRETCH = 1.28  # puts the thickened trace at a work share of 0.6
+STRETCH = 1.3  # puts the thickened trace at a work share of 0.6
 NAIVE_REQUESTS = 200  # of the trace that the naive simulator serves; its time goes with the requests
 
 Measure = Callable[..., None]
