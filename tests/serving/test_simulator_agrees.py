@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from accelmodel.serving.simulation.energy import energy_j
-from accelmodel.serving.simulation.replay import replay
+from accelmodel.serving.simulation.replay import replay, reserved_bytes
 from accelmodel.serving.steady_state import OUTPUTS, Grid, closed_loop
 from accelmodel.studies.points import replica
 
@@ -117,3 +117,19 @@ def test_a_lone_request_takes_what_the_closed_form_says() -> None:
         # The closed form adds the mean wait for a step that runs already.
         waited = c[0]["first_step_wait_steps"] * form[TPOT]
         assert one["first_token_s"] + one["beside_s"] == pytest.approx(form[TTFT] - waited, rel=1e-9)
+
+
+@pytest.mark.parametrize("name", ["dense", "experts", "windows"])
+def test_closed_loops_beyond_the_pool_agree(name: str) -> None:
+    """Forty clients of a pool that admits about twenty: as many run, the others wait, and tokens come as fast."""
+    load, clients, n = (2048, 512), 40, 2000
+    c = constants_of(name).copy()
+    c["pool_bytes"] = 20.5 * reserved_bytes(c, np.array([2048.0]), np.array([512.0]))[0]
+    form = dict(zip(OUTPUTS, closed_loop(c, Grid.point(2048.0, 512.0, float(clients), 0.0))[:, 0], strict=True))
+    one = replay(c, np.zeros(n), np.full(n, float(load[0])), np.full(n, float(load[1])), clients=clients).requests[5 * clients : -5 * clients]
+    span = one["finish_s"].max() - one["finish_s"].min()
+    assert form["running_requests"] == pytest.approx(20.5)
+    assert (one["finish_s"] - one["admitted_s"]).sum() / span < 20.5
+    assert mean_tpot_s(one) == pytest.approx(form["time_per_output_token_s"], rel=0.06)
+    assert one["output_tokens"].sum() / span == pytest.approx(form["output_tokens_per_s"], rel=0.1)
+    assert (one["first_token_s"] + one["beside_s"] - one["arrival_s"]).mean() == pytest.approx(form["time_to_first_token_s"], rel=0.1)
