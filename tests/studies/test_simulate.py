@@ -109,6 +109,40 @@ def test_thickened_traces_hold_each_request_so_often_in_the_same_time() -> None:
     assert AZURE.stretched(2.0).duration_s == pytest.approx(2 * AZURE.duration_s)
 
 
+def test_requests_of_a_file_at_another_pace(tmp_path: Path) -> None:
+    pq.write_table(pa.table({name: SMALL[name] * 2000 for name in ("input_tokens", "output_tokens")}), tmp_path / "lengths.parquet")
+    paced = Trace.paced(tmp_path / "lengths.parquet", requests_per_s=5.0, burstiness=2.0, seed=1)
+    assert paced.requests / paced.duration_s == pytest.approx(5.0, rel=0.1)
+    assert paced.input_tokens[:4].tolist() == SMALL["input_tokens"]
+    again = Trace.paced(MOONCAKE, requests_per_s=5.0)
+    assert again.hash_ids is MOONCAKE.hash_ids
+    assert again.requests / again.duration_s == pytest.approx(5.0, rel=0.05)
+
+
+def test_clients_of_a_servegen_file(tmp_path: Path) -> None:
+    rows = [
+        (client, start, rate, cv, pattern) for start in (0, 600, 1200) for client, rate, cv, pattern in ((0, 1.0, 0.5, "Gamma"), (1, 0.25, 900.0, "Weibull"))
+    ]
+    names = ("client", "window_start_s", "rate_rps", "cv", "pattern")
+    pq.write_table(pa.table({name: [row[place] for row in rows] for place, name in enumerate(names)}), tmp_path / "c.parquet")
+    fields = ["input_tokens"] * 2 + ["output_tokens"]
+    lengths = {"field": fields, "prob": [0.75, 0.25, 1.0], "mean_tokens_in_bin": [100.0, 500.4, 20.0]}
+    pq.write_table(pa.table(lengths), tmp_path / "l.parquet")
+    whole = Trace.servegen(tmp_path / "c.parquet", tmp_path / "l.parquet", duration_s=1800.0)
+    assert whole.requests == 3 * (600 + 150)
+    assert set(whole.input_tokens) == {100.0, 500.0}
+    assert whole.input_tokens.mean() == pytest.approx(200.0, rel=0.05)
+    assert (whole.output_tokens == 20.0).all()
+    assert (np.diff(whole.arrival_s) >= 0.0).all()
+    part = Trace.servegen(tmp_path / "c.parquet", tmp_path / "l.parquet", start_s=500.0, duration_s=300.0)
+    inside = (whole.arrival_s >= 500.0) & (whole.arrival_s < 800.0)
+    np.testing.assert_allclose(part.arrival_s, whole.arrival_s[inside] - 500.0, atol=1e-9)
+    with pytest.raises(am.InputError, match="field"):
+        Trace.servegen(tmp_path / "c.parquet", tmp_path / "c.parquet", duration_s=10.0)
+    with pytest.raises(am.InputError, match="no request"):
+        Trace.servegen(tmp_path / "c.parquet", tmp_path / "l.parquet", start_s=9e9, duration_s=10.0)
+
+
 # --- simulations
 
 

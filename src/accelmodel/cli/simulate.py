@@ -27,7 +27,7 @@ _LOAD = {
     "tpot_s": Shared(float, "Target of the time per output token, for goodput."),
 }
 _DRAWN = {
-    "requests_per_s": Shared(float, "Without a trace: requests per second of a generated one."),
+    "requests_per_s": Shared(float, "Requests per second of a generated trace, or, with a trace, of new arrivals for its requests."),
     "duration_s": Shared(float, "Seconds of a generated trace; 600 where absent."),
     "input_tokens": Shared(float, "Mean input tokens of its requests."),
     "output_tokens": Shared(float, "Mean output tokens."),
@@ -52,14 +52,11 @@ def simulate(
     choice("--format", output_format, ("table", "json"))
     from accelmodel.studies import points
     from accelmodel.studies.simulate import simulate as serve
-    from accelmodel.studies.traces import Trace
 
     library = open_catalog(catalog)
     replica = points.replica(**given(options, REPLICA), catalog=library)
     load = given(options, _LOAD)
-    trace = Trace.read(load.pop("trace")) if "trace" in load else _drawn(options, load.get("seed", 0))
-    if options["trace"] is not None and (drawn := given(options, _DRAWN)):
-        raise InputError("a trace has its own requests: leave one of both out", key=next(iter(drawn)), value=next(iter(drawn.values())))
+    trace = _read(load.pop("trace"), options) if "trace" in load else _drawn(options)
     tell_of_compilation(quiet=quiet)
     shown = None if quiet or not sys.stderr.isatty() else _progress
     found = serve(replica, trace, **load, **given(options, MONEY), catalog=library, progress=shown)
@@ -82,7 +79,21 @@ def simulate(
         console.print(f"{name:<{width}}  {text:>14}  {'' if unit == '1' else unit}".rstrip())
 
 
-def _drawn(options: dict[str, Any], seed: int) -> Any:
+_PACED = ("requests_per_s", "burstiness", "pattern")
+
+
+def _read(path: str, options: dict[str, Any]) -> Any:
+    """A trace as it is, or its requests at another pace."""
+    from accelmodel.studies.traces import Trace
+
+    drawn = given(options, _DRAWN)
+    for key, value in drawn.items():
+        if key not in _PACED or "requests_per_s" not in drawn:
+            raise InputError("a trace has its own requests; requests_per_s alone gives it other arrivals", key=key, value=value)
+    return Trace.paced(path, **drawn, seed=options["seed"] or 0) if drawn else Trace.read(path)
+
+
+def _drawn(options: dict[str, Any]) -> Any:
     from accelmodel.studies.traces import Client, Trace
 
     drawn = given(options, _DRAWN)
@@ -90,7 +101,7 @@ def _drawn(options: dict[str, Any], seed: int) -> Any:
         if key not in drawn:
             raise InputError("is missing: give a trace, or requests_per_s, input_tokens and output_tokens of one to draw", key="trace" if not drawn else key)
     duration_s = drawn.pop("duration_s", 600.0)
-    return Trace.generate(Client(**drawn), duration_s=duration_s, seed=seed)
+    return Trace.generate(Client(**drawn), duration_s=duration_s, seed=options["seed"] or 0)
 
 
 def _progress(sent: int, whole: int) -> None:

@@ -109,19 +109,46 @@ class Trace:
 
         `hash_ids` holds a list per request (in CSV: numbers apart by spaces); `hash_ids_256` says that a block has 256 tokens. InputError names file, column.
         """
+        file = _found(path)
+        return _from_table(file.stem, _read_table(file), file)
+
+    @classmethod
+    def paced(cls, source: Any, *, requests_per_s: float, burstiness: float = 1.0, pattern: str = "gamma", seed: int = 0) -> Trace:
+        """The requests of a source in its order, whose own arrivals (if it has any) are replaced by those of a renewal process, as of a `Client`."""
         import pyarrow as pa
 
-        file = Path(path)
-        if not file.is_file():
-            shipped = {one.stem: one for one in sorted((shipped_root() / "scenarios" / "traces").glob("*.parquet"))}
-            if str(path) not in shipped:
-                raise InputError(f"'{path}' is neither a file nor a shipped trace", key="trace", value=str(path), allowed=shipped)
-            file = shipped[str(path)]
-        try:
-            table = _read_table(file)
-        except (pa.ArrowInvalid, pa.ArrowTypeError, UnicodeDecodeError) as error:
-            raise InputError(f"cannot be read: {' '.join(str(error).split())}", file=file, key="trace") from None
-        return _from_table(file.stem, table, file)
+        client = Client(requests_per_s, 1.0, 1.0, burstiness, pattern)
+        if isinstance(source, (str, Path)):
+            file = _found(source)
+            lengths = _from_table(file.stem, _without_arrivals(_read_table(file)), file)
+        else:
+            lengths = Trace.of(source if isinstance(source, Trace) else _without_arrivals(pa.table(source)))
+        gaps_s = _intervals(client, lengths.requests, np.random.default_rng(seed))
+        return replace(lengths, arrival_s=np.cumsum(gaps_s))
+
+    @classmethod
+    def servegen(cls, clients: str | Path, lengths: str | Path, *, duration_s: float, start_s: float = 0.0, seed: int = 0) -> Trace:
+        """What the clients of a ServeGen file send from `start_s` on for `duration_s`.
+
+        `clients` has a row for each client and window: client, window_start_s, rate_rps, cv (of the times between arrivals), pattern (Gamma, Weibull); in its
+        window, a row sends rate x window requests at intervals so distributed, scaled to fill it. `lengths` has bins of input_tokens and output_tokens: field,
+        prob, mean_tokens_in_bin. Every row has random numbers of its own, so that a longer stretch begins with the shorter one.
+        """
+        rows = _columns(clients, ("client", "window_start_s", "rate_rps", "cv", "pattern"))
+        bins = _columns(lengths, ("field", "prob", "mean_tokens_in_bin"))
+        starts = np.asarray(rows["window_start_s"], dtype=np.float64)
+        windows = np.unique(starts)
+        window_s = float(np.diff(windows).min()) if windows.size > 1 else duration_s
+        drawn = [
+            _sent_in_window(rows, row, window_s, bins, seed) for row in np.flatnonzero((starts + window_s > start_s) & (starts < start_s + duration_s)).tolist()
+        ]
+        whole = [np.concatenate([np.zeros(0), *(one[part] for one in drawn)]) for part in range(4)]
+        inside = np.flatnonzero((whole[0] >= start_s) & (whole[0] < start_s + duration_s))
+        if not inside.size:
+            raise InputError(f"no request arrives from {start_s:g} s on for {duration_s:g} s", file=clients, key="duration_s", value=duration_s)
+        order = inside[np.argsort(whole[0][inside], kind="stable")]
+        arrival_s, input_tokens, output_tokens, session = (values[order] for values in whole)
+        return cls(Path(clients).stem, arrival_s - start_s, input_tokens, output_tokens, session=session.astype(np.int64))
 
     @classmethod
     def generate(cls, clients: Client | Sequence[Client], *, duration_s: float, seed: int = 0) -> Trace:
@@ -230,13 +257,74 @@ def _lognormal(mean: float, variation: float, many: int, rng: np.random.Generato
     return np.maximum(np.rint(mean * np.exp(spread * rng.standard_normal(many) - 0.5 * spread**2)), 1.0)
 
 
+_LARGEST_VARIATION = 30.0  # of the times between arrivals in a window; more cannot be told from it
+
+
+def _sent_in_window(rows: Mapping[str, Any], row: int, window_s: float, bins: Mapping[str, Any], seed: int) -> tuple[Array, Array, Array, Array]:
+    """Arrivals, input and output tokens, and the client, of one row of a ServeGen file."""
+    who, start_s = int(rows["client"][row]), float(rows["window_start_s"][row])
+    rng = np.random.default_rng([seed, who, int(start_s)])
+    many = round(float(rows["rate_rps"][row]) * window_s)
+    variation = min(max(float(rows["cv"][row]), 0.01), _LARGEST_VARIATION)
+    client = Client(1.0, 1.0, 1.0, burstiness=variation, pattern=str(rows["pattern"][row]).lower())
+    after_s = np.cumsum(_intervals(client, many + 1, rng))
+    share = after_s[:-1] / after_s[-1] if after_s[-1] > 0.0 else np.sort(rng.uniform(size=many))
+    fields = np.asarray(bins["field"])
+    lengths = []
+    for name in _LENGTHS:
+        of = fields == name
+        probability = np.cumsum(np.asarray(bins["prob"], dtype=np.float64)[of])
+        place = np.searchsorted(probability, rng.uniform(size=many) * probability[-1], side="right")
+        lengths.append(np.maximum(np.rint(np.asarray(bins["mean_tokens_in_bin"], dtype=np.float64)[of][np.minimum(place, of.sum() - 1)]), 1.0))
+    return start_s + share * window_s, lengths[0], lengths[1], np.full(many, float(who))
+
+
+def _columns(path: str | Path, names: Sequence[str]) -> dict[str, Any]:
+    """Columns of a file by name; InputError for one that is missing."""
+    file = Path(path)
+    if not file.is_file():
+        raise InputError("there is no such file", file=file, key="trace", value=str(path))
+    table = _read_table(file)
+    for name in names:
+        if name not in table.column_names:
+            raise InputError(f"the column is missing; there are {', '.join(table.column_names)}", file=file, key=name)
+    return {name: table[name].to_pylist() for name in names}
+
+
+def _without_arrivals(table: Any) -> Any:
+    """A table whose requests all arrive at 0."""
+    import pyarrow as pa
+
+    at_0 = pa.array(np.zeros(table.num_rows))
+    return (
+        table.set_column(table.column_names.index("arrival_s"), "arrival_s", at_0)
+        if "arrival_s" in table.column_names
+        else table.append_column("arrival_s", at_0)
+    )
+
+
+def _found(path: str | Path) -> Path:
+    """The file of a path, or of a shipped trace's name."""
+    file = Path(path)
+    if file.is_file():
+        return file
+    shipped = {one.stem: one for one in sorted((shipped_root() / "scenarios" / "traces").glob("*.parquet"))}
+    if str(path) not in shipped:
+        raise InputError(f"'{path}' is neither a file nor a shipped trace", key="trace", value=str(path), allowed=shipped)
+    return shipped[str(path)]
+
+
 def _read_table(file: Path) -> Any:
+    import pyarrow as pa
     from pyarrow import csv, parquet
 
-    if file.suffix == ".csv":
-        return csv.read_csv(file)
-    if file.suffix == ".parquet":
-        return parquet.read_table(file)
+    try:
+        if file.suffix == ".csv":
+            return csv.read_csv(file)
+        if file.suffix == ".parquet":
+            return parquet.read_table(file)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, UnicodeDecodeError) as error:
+        raise InputError(f"cannot be read: {' '.join(str(error).split())}", file=file, key="trace") from None
     raise InputError(f"'{file.suffix}' is no kind of trace", file=file, key="trace", value=file.suffix, allowed=(".parquet", ".csv"))
 
 
