@@ -164,6 +164,7 @@ def test_summary_follows_from_the_requests(azure: Simulation) -> None:
     assert one.output_tokens_per_s * one.duration_s == pytest.approx(AZURE.output_tokens.sum())
     decoded = rows.time_to_first_token_s + (rows.output_tokens - 1) * rows.time_per_output_token_s.fillna(0.0)
     np.testing.assert_allclose(decoded, rows.request_latency_s, rtol=1e-9)
+    assert azure.requests.schema.field("time_to_first_token_s").metadata[b"description"] == b"time to first token, waiting included"
     for name in one.to_dict():
         assert column(name).description
 
@@ -347,6 +348,16 @@ def test_the_command_draws_a_trace(capsys: pytest.CaptureFixture[str]) -> None:
     drawn = ["--requests-per-s", "4", "--duration-s", "30", "--input-tokens", "500", "--output-tokens", "50", "--burstiness", "2", "--seed", "3"]
     assert execute([*COMMAND, *drawn]) == 0
     assert "time_to_first_token_p99_s" in capsys.readouterr().out
+
+
+def test_an_interrupted_run_says_so(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("accelmodel.cli.simulate._progress", interrupted)
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    assert execute([*COMMAND, "--trace", "azure_llm_2023_conv"]) == 130
+    assert capsys.readouterr().out == ""
 
 
 @pytest.mark.parametrize(

@@ -195,13 +195,21 @@ def _told(replica: Replica, found: Simulated, terms: Money, routing: str, ttft_s
         "busy_time_fraction": float(np.concatenate([pool.states["busy_s"] for pool in pools]).mean()) / duration_s,
     }
     values |= _energy_and_cost(replica, found, terms, duration_s)
-    return Simulation(Point(values), table(each), _series(replica, found, first_s, last_s, samples))
+    return Simulation(Point(values), _of_each(table(each)), _series(replica, found, first_s, last_s, samples))
 
 
 def _held_s(pool: Simulated) -> Array:
     """How long each request has run."""
     held: Array = pool.requests["finish_s"] - pool.requests["admitted_s"]
     return held
+
+
+def _of_each(rows: pa.Table) -> pa.Table:
+    """A table of requests, whose latencies are no means."""
+    import pyarrow as pa
+
+    fields = [field.with_metadata({key: text.replace(b", mean over requests", b"") for key, text in field.metadata.items()}) for field in rows.schema]
+    return rows.cast(pa.schema(fields, metadata=rows.schema.metadata))
 
 
 def _percentiles(name: str, seconds: Array) -> dict[str, Any]:
