@@ -451,3 +451,32 @@ def test_a_mix_of_hours_and_a_waterfall_without_tokens_are_refused(tmp_path: Pat
         path.write_text(text + study, encoding="utf-8")
         with pytest.raises(am.InputError, match=words):
             am.run(path)
+
+
+def test_a_vendors_price_shock_is_what_another_purchase_price_does():
+    of = {"model": "llama-3.3-70b", "system": "p5en.48xlarge", "accelerators": 2, "weights": "fp8", "kv": "fp8"}
+    load = {"input_tokens": 1155, "output_tokens": 211, "concurrency": 64, "occupancy": 0.6, "columns": ["cost_usd_per_mtok"]}
+    replica = am.replica(**of)
+    before, after = (am.evaluate(replica, **load, purchase_usd=46_250 * factor).cost_usd_per_mtok for factor in (1.0, 1.5))
+    run = am.run("margin-shield", set={"base.concurrency": 64, "base.occupancy": 0.6})
+    cell = next(row for row in run.tables["margin"].to_pylist() if row["in_house_fraction"] == 0.0 and row["vendor_price_shock_fraction"] == 0.5)
+    assert cell["cost_usd_per_mtok"] / cell["vendor_cost_usd_per_mtok"] == pytest.approx(after / before, rel=1e-9)
+
+
+def test_an_axis_that_a_study_does_not_run_along_is_said():
+    notes = am.run("fleet-capital", set={"axes.occupancy": [0.2, 0.8]}, studies=["life"]).studies["life"].notes
+    assert any("axes (occupancy)" in note for note in notes)
+
+
+@pytest.mark.parametrize(
+    ("scenario", "key", "value"),
+    [
+        ("fleet-capital", "studies.life.life_years", [4.9]),
+        ("fleet-capital", "studies.life.price_change_fraction_per_year", 1e300),
+        ("quickstart", "base.purchase_usd", True),
+        ("quickstart", "base.occupancy", True),
+    ],
+)
+def test_what_would_be_taken_for_something_else_is_refused(scenario: str, key: str, value: object):
+    with pytest.raises(am.InputError):
+        am.run(scenario, set={key: value})

@@ -431,7 +431,7 @@ class Offers:
         elif name.split(":")[0] in {known.item for known in self._hours}:
             offer = self._by_hour_id(name, date)
         elif model is not None and name in self._services:
-            offer = self._by_model(name, model)
+            offer = self._by_model(name, model, date)
         else:
             offer = self._by_token_id(name, date)
         if isinstance(offer, HourOffer) and offer.price is None:
@@ -494,8 +494,11 @@ class Offers:
             raise InputError(f"no offer is called '{name}'", key="offer", value=name, allowed=allowed)
         return _at(found, name, date)
 
-    def _by_model(self, service: str, model: str) -> TokenOffer:
-        found = [offer for offer in self.tokens(model) if offer.service == service]
+    def _by_model(self, service: str, model: str, date: str) -> TokenOffer:
+        every = [offer for offer in self._tokens if offer.service == service and offer.model == model]
+        found = newest([offer for offer in every if not date or offer.date <= date])
+        if every and not found:
+            _at(every, service, date)
         if not found:
             models = {offer.model for offer in self._tokens if offer.service == service and offer.model}
             raise InputError(f"'{service}' sells no model '{model}'", key="model", value=model, allowed=models)

@@ -87,7 +87,10 @@ def _row(path: Path, row: int, column: str) -> dict[str, Any]:
 
     if not path.is_file():
         raise InputError("no such file: the run's folder is not whole", file=path)
-    table = pq.read_table(path)
+    try:
+        table = pq.read_table(path)
+    except (OSError, ValueError) as error:
+        raise InputError(f"is no table of a run: {error}", file=path) from None
     if not 0 <= row < table.num_rows:
         raise InputError(f"the table has rows 0 to {table.num_rows - 1}", file=path, key="--row", value=row)
     if column not in table.column_names:

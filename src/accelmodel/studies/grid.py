@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -32,6 +32,8 @@ def study(context: Context, asked: Points) -> StudyResult:
         misfits = len(loads) - int(columns["fits"].true_count)
         if misfits:
             notes.append(misfit(cell, misfits, len(loads), bool(columns["concurrency"].null_count)))
+        if late := _late(cell, columns):
+            notes.append(late)
         tables.append(found)
     whole = pa.concat_tables(tables, promote_options="permissive").unify_dictionaries()
     summary = _summary(whole)
@@ -53,6 +55,16 @@ def parts(context: Context, asked: Points) -> Iterator[tuple[Cell, list[dict[str
         for fixed, loads in groups.items():
             cell = context.cell(case, {**_without_replaced(context.scenario.situation(case), loads[0]), **dict(fixed)})
             yield cell, [{key: one[key] for key in LOAD_KEYS if key in one} for one in loads]
+
+
+def _late(cell: Cell, columns: Mapping[str, Any]) -> str | None:
+    """How many points miss latency targets that are given beside a load; None where none does, or the load was solved for them."""
+    targets = {"ttft_s": "time_to_first_token_s", "tpot_s": "time_per_output_token_s"}
+    asked = {key: name for key, name in targets.items() if key in cell.situation}
+    missed = sum(np.greater(columns[name].to_numpy(zero_copy_only=False), cell.situation[key] * (1 + 1e-9)) for key, name in asked.items())
+    count = int(np.count_nonzero(missed)) if asked else 0
+    words = ", ".join(f"{key} {cell.situation[key]:g}" for key in asked)
+    return f"{cell.case or cell.replica.system.name}: {count} of {np.size(missed)} points run beyond their latency targets ({words})" if count else None
 
 
 def _without_replaced(situation: dict[str, Any], axes: dict[str, Any]) -> dict[str, Any]:

@@ -239,17 +239,19 @@ def _parts(context: Context, asked: MarginStudy, values: dict[str, Any]) -> Iter
         if one.sells_hours or one.cell.money.books == "self":
             raise InputError("a mix is of tokens that are sold: give an offer by the token", key=f"cases.{part.case}.offer")
         parts.append(one)
-    occupancies = _occupancies(asked, parts)
+    occupancies = _occupancies(asked, parts, values)
     for discount in asked.discount_fraction:
         rows = [_row(context, asked, one, occupancy, discount, values) for one, occupancy in zip(parts, occupancies, strict=True)]
         rows = [{**row, "share_fraction": part.share} for row, part in zip(rows, asked.mix, strict=True)]
         yield [*rows, _whole(context, asked, parts, rows) | _of_axes(values)]
 
 
-def _occupancies(asked: MarginStudy, parts: list[Served]) -> list[float]:
+def _occupancies(asked: MarginStudy, parts: list[Served], values: dict[str, Any]) -> list[float]:
     """Occupancy of each part: that of its situation, or, where loads by hour are given, of its system's fleet, which its parts share hour by hour."""
     if all(part.load_by_hour is None for part in asked.mix):
         return [one.cell.money.occupancy for one in parts]
+    if "occupancy" in values:
+        raise InputError("loads by hour decide the occupancy: leave out the axis, or the loads", key="axes.occupancy", value=values["occupancy"])
     needs: dict[str, Any] = {}
     for part, one in zip(asked.mix, parts, strict=True):
         load = np.ones(_HOURS_PER_DAY) if part.load_by_hour is None else np.array(part.load_by_hour)

@@ -11,18 +11,9 @@ from accelmodel.studies.run import Context, StudyResult
 from accelmodel.studies.scenario import OwnershipStudy
 
 _SHOWN = [
-    *("accelerator", "view", "purchase_usd", "server_capital_usd_per_h", "network_capital_usd_per_h", "facility_capital_usd_per_h", "energy_usd_per_h"),
-    *(
-        "operations_usd_per_h",
-        "maintenance_usd_per_h",
-        "spares_usd_per_h",
-        "cost_usd_per_h",
-        "cost_at_low_purchase_usd_per_h",
-        "cost_at_high_purchase_usd_per_h",
-        "published_usd_per_h",
-        "difference_fraction",
-    ),
-    "purchase_at_published_usd",
+    *("accelerator", "view", "cost_usd_per_h", "published_usd_per_h", "difference_fraction", "purchase_usd", "purchase_at_published_usd"),
+    *("cost_at_low_purchase_usd_per_h", "cost_at_high_purchase_usd_per_h", "server_capital_usd_per_h", "network_capital_usd_per_h"),
+    *("facility_capital_usd_per_h", "energy_usd_per_h", "operations_usd_per_h", "maintenance_usd_per_h", "spares_usd_per_h"),
 ]
 
 

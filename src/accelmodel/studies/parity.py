@@ -6,6 +6,7 @@ import itertools
 from typing import Any
 
 from accelmodel.economics.margin import parity_price_usd_per_h
+from accelmodel.errors import InputError
 from accelmodel.results.table import table
 from accelmodel.studies.capital import name_of, running
 from accelmodel.studies.margin import Served
@@ -13,8 +14,8 @@ from accelmodel.studies.run import Context, StudyResult
 from accelmodel.studies.scenario import Parity
 
 _SHOWN = [
-    *("subject", "baseline", "subject_mtok_per_accelerator_h", "subject_cost_usd_per_mtok", "baseline_cost_usd_per_mtok", "cost_usd_per_accelerator_h"),
-    *("parity_price_usd_per_accelerator_h", "purchase_usd", "purchase_at_parity_usd"),
+    *("subject", "baseline", "parity_price_usd_per_accelerator_h", "cost_usd_per_accelerator_h", "purchase_at_parity_usd", "purchase_usd"),
+    *("subject_cost_usd_per_mtok", "baseline_cost_usd_per_mtok", "subject_mtok_per_accelerator_h"),
 ]
 
 
@@ -22,6 +23,8 @@ def study(context: Context, asked: Parity) -> StudyResult:
     """A row per subject and baseline: below the parity price the subject is the cheaper one per token."""
     every = {case: running(context, case) for case in dict.fromkeys((*asked.subjects, *asked.baselines))}
     rows = [_row(context, every[subject], every[other]) for subject, other in itertools.product(asked.subjects, asked.baselines) if subject != other]
+    if not rows:
+        raise InputError("needs a baseline that is not the subject itself", key="baselines", value=", ".join(asked.baselines))
     names = dict.fromkeys(name for row in rows for name in row)
     shown = [name for name in _SHOWN if name in names]
     return StudyResult("parity", table({name: [row.get(name) for row in rows] for name in names}), {"parities": rows}, [], shown)

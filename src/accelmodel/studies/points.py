@@ -243,6 +243,7 @@ def load_of(
     """Check a load, and solve for the concurrency where a rate or latency targets are given; InputError for what is not positive and finite."""
     from accelmodel.serving.steady_state import Grid
 
+    check_targets(ttft_s, tpot_s)
     numbers = (input_tokens, output_tokens, concurrency, prefix_hit_fraction)
     if prefix_cache is None and requests_per_s is None and all(type(value) in (int, float) for value in numbers):
         _check_point(replica, *numbers)
@@ -328,7 +329,6 @@ def _concurrency(replica: Replica, flat: list[Array], key: str | None, ttft_s: f
         return concurrency_at_rate(replica.constants, flat[0], flat[1], flat[2], flat[3], capped=replica.capped_constants)
     from accelmodel.serving.targets import largest_concurrency
 
-    check_targets(ttft_s, tpot_s)
     within = largest_concurrency(
         replica.constants,
         flat[0],

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from typing import Any
+
+import numpy as np
 
 from accelmodel.economics.margin import SupplyMix, cost_under_price_shock_usd_per_mtok, margin_under_price_shock_fraction, parity_price_shock_fraction
 from accelmodel.errors import InputError
@@ -67,12 +70,14 @@ def _price_and_cost(context: Context, cell: Cell) -> tuple[float, float]:
 
 
 def _vendor_price_fraction(context: Context, cell: Cell) -> float:
-    """Share of the case's cost that moves with the vendor's price: all of a rent; of ownership, servers and their spares."""
-    if cell.money.rents:
+    """Share of the case's cost that moves with the vendor's price: all of a rent; of ownership, what another purchase price changes."""
+    terms, of = cell.money, cell.replica
+    if terms.rents:
         return 1.0
-    loaded_w = context.point(cell).power_w / cell.replica.accelerators
-    _, cost = cell.money.ownership(cell.replica.accelerator, cell.money.mean_power_w(cell.replica, loaded_w))
-    return float((cost.server_capital_usd_per_h + cost.spares_usd_per_h) / cost.total_usd_per_h)
+    doubled = dataclasses.replace(terms, purchase_usd=2.0 * terms.purchase_price_usd(of.accelerator))
+    loaded_w = np.array([context.point(cell).power_w])
+    cost, dearer = (float(one.replica_cost_usd_per_h(of, loaded_w)[0]) for one in (terms, doubled))
+    return dearer / cost - 1.0
 
 
 def _summary(rows: list[dict[str, Any]], vendor_share: float) -> dict[str, Any]:

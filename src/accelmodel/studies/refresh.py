@@ -17,8 +17,8 @@ from accelmodel.studies.scenario import RefreshStudy
 from accelmodel.units import HOURS_PER_YEAR
 
 _SHOWN = [
-    *("case", "horizon_years", "fleet_accelerators", "it_power_mw", "mtok_per_mwh", "running_cost_usd_per_mtok", "capital_cost_usd_per_mtok"),
-    *("cost_usd_per_mtok", "margin_usd_per_mw_year", "net_present_value_usd", "purchase_at_parity_usd", "refresh_pays_per_token", "refresh_pays"),
+    *("case", "horizon_years", "refresh_pays", "refresh_pays_per_token", "cost_usd_per_mtok", "margin_usd_per_mw_year", "net_present_value_usd"),
+    *("purchase_at_parity_usd", "running_cost_usd_per_mtok", "capital_cost_usd_per_mtok", "fleet_accelerators", "it_power_mw", "mtok_per_mwh"),
 ]
 _W_PER_MW = 1e6
 

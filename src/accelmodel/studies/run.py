@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
+ALONG_AXES = ("points", "margin")  # kinds of study that run over the axes
 SCHEMA = "accelmodel.run/1"
 
 
@@ -266,6 +267,8 @@ def run(
         try:
             found = kinds[study.kind](context, study)
             found.table = dated(found.table, context.price_dates)
+            if parsed.axes and study.kind not in ALONG_AXES:
+                found.notes.append(f"A study of kind '{study.kind}' runs each case as it stands: the axes ({', '.join(parsed.axes)}) are not in it")
             result.studies[name] = found
         except InputError as error:
             raise blamed(_located(error, path, name), set) from None

@@ -15,9 +15,11 @@ from accelmodel.catalog.library import Library
 from accelmodel.economics.attribution import Convention
 from accelmodel.errors import InputError, nearest_name
 
-_Positive = Annotated[float, Field(gt=0)]
+# Strict: a true is no 1.
+_Positive = Annotated[float, Field(gt=0, strict=True)]
 _Count = Annotated[int, Field(ge=1)]
-_Share = Annotated[float, Field(ge=0, le=1)]
+_Share = Annotated[float, Field(ge=0, le=1, strict=True)]
+_Years = Annotated[float, Field(gt=0, le=30, multiple_of=0.25, strict=True)]  # whole quarters
 
 
 class Situation(Strict):
@@ -56,7 +58,7 @@ class Situation(Strict):
     offer: str | tuple[str, ...] | None = None
     tier: str | None = None
     books: Literal["cloud", "tenant", "self"] | None = None
-    occupancy: Annotated[float, Field(gt=0, le=1)] | None = None
+    occupancy: Annotated[float, Field(gt=0, le=1, strict=True)] | None = None
     site: str | None = None
     owner: str | None = None
     attribution: Convention | None = None
@@ -203,7 +205,7 @@ class Waterfall(Strict):
     discount_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.0
 
 
-_Change = Annotated[float, Field(gt=-1)]
+_Change = Annotated[float, Field(gt=-1, le=10, strict=True)]
 
 
 class PriceCut(Strict):
@@ -245,8 +247,8 @@ class CashFlowStudy(_OverTime):
 
     kind: Literal["cash-flow"]
     cases: tuple[str, ...] = ()
-    years: Annotated[float, Field(gt=0, le=30)] | None = None
-    equipment_life_years: Annotated[float, Field(gt=0, le=30)] | None = None
+    years: _Years | None = None
+    equipment_life_years: _Years | None = None
     refresh: RefreshAt | None = None
 
 
@@ -255,7 +257,7 @@ class CapitalStudy(_OverTime):
 
     kind: Literal["capital"]
     cases: tuple[str, ...] = ()
-    life_years: Annotated[tuple[Annotated[float, Field(gt=0, le=30)], ...], Field(min_length=1)] = (3.0, 4.0, 5.0, 6.0)
+    life_years: Annotated[tuple[_Years, ...], Field(min_length=1)] = (3.0, 4.0, 5.0, 6.0)
 
 
 class RefreshStudy(_OverTime):
@@ -264,7 +266,7 @@ class RefreshStudy(_OverTime):
     kind: Literal["refresh"]
     keep: str
     refresh: Annotated[tuple[str, ...], Field(min_length=1)]
-    years: Annotated[tuple[Annotated[float, Field(gt=0, le=30)], ...], Field(min_length=1)] = (3.0, 5.0)
+    years: Annotated[tuple[_Years, ...], Field(min_length=1)] = (3.0, 5.0)
 
 
 class Parity(Strict):
