@@ -48,7 +48,7 @@ def _pieces(constants: Constants, inputs: Array, out: Array) -> None:
                 f[_INPUTS[row] + i] = inputs[row, start + i]
         admit(c, f, n)
         apply_shapes(c, f, n)
-        decode_step(c, f, bits[:n], n)
+        decode_step(c, f, bits[:n], n, 0)
         prefill(c, f, bits[:n], n)
         for row in range(6):
             for i in range(n):

@@ -156,8 +156,8 @@ def apply_shapes(c: Any, f: Array, n: int) -> None:
 
 
 @jit
-def decode_step(c: Any, f: Array, bits: Integers, n: int) -> None:
-    """Seconds of one decode step of a micro-batch through all stages, and its parts by what they wait for."""
+def decode_step(c: Any, f: Array, bits: Integers, n: int, with_parts: int) -> None:
+    """Seconds of one decode step of a micro-batch through all stages, and its parts by what they wait for where these are wanted."""
     micro, grouped, step, tokens, distinct = (
         f[_MICRO : _MICRO + n],
         f[_GROUPED : _GROUPED + n],
@@ -176,11 +176,13 @@ def decode_step(c: Any, f: Array, bits: Integers, n: int) -> None:
     )
     for i in range(n):
         kv = f[_GROUPED + i] * (state + f[_KV + i])
-        f[_NETWORK + i] = f[_MICRO + i] * per_link
         f[_STEP + i] = overhead + kv + f[_GROUPED + i] * per_sequence + f[_MICRO + i] * per_link
-        f[_MEMORY + i] = kv + memory_sum
-        f[_COMPUTE + i] = f[_MICRO + i] * all_sum + f[_GROUPED + i] * group_sum + floor_sum
         f[_WEIGHTS + i] = weights
+    if with_parts == 1:
+        for i in range(n):
+            f[_NETWORK + i] = f[_MICRO + i] * per_link
+            f[_MEMORY + i] = f[_GROUPED + i] * (state + f[_KV + i]) + memory_sum
+            f[_COMPUTE + i] = f[_MICRO + i] * all_sum + f[_GROUPED + i] * group_sum + floor_sum
     add_gemms(c["gemms"], c["step_memory_s"], c["step_compute_s"], c["step_floor_s"], c["of_all"], micro, step)
     add_gemms(c["gemms"], c["step_memory_s"], c["step_compute_s"], c["step_floor_s"], c["of_group"], grouped, step)
     for g in range(c["expert_groups"]):
@@ -196,16 +198,20 @@ def decode_step(c: Any, f: Array, bits: Integers, n: int) -> None:
         distinct_experts(tokens, c["expert_log2_miss"][g], c["expert_skew"], c["expert_unread_fraction"], distinct, bits)
         add_experts(memory, compute, floor, distinct, tokens, step)
         for i in range(n):
-            f[_MEMORY + i] += memory * f[_DISTINCT + i]
-            f[_COMPUTE + i] += compute * f[_TOKENS + i] + floor * f[_DISTINCT + i]
             f[_WEIGHTS + i] += ideal * f[_DISTINCT + i]
+        if with_parts == 1:
+            for i in range(n):
+                f[_MEMORY + i] += memory * f[_DISTINCT + i]
+                f[_COMPUTE + i] += compute * f[_TOKENS + i] + floor * f[_DISTINCT + i]
     if c["links"] > 0:
         for i in range(n):
             f[_A + i] = 0.0
         add_links(c, micro, f[_A : _A + n])
         for i in range(n):
             f[_STEP + i] += f[_A + i]
-            f[_NETWORK + i] += f[_A + i]
+        if with_parts == 1:
+            for i in range(n):
+                f[_NETWORK + i] += f[_A + i]
     if c["stages"] > 1.0:
         balance = c["stage_balance"]
         for i in range(n):
@@ -388,7 +394,7 @@ def closed_loop_block(c: Any, f: Array, bits: Integers, n: int, with_power: int,
     """
     admit(c, f, n)
     apply_shapes(c, f, n)
-    decode_step(c, f, bits[:n], n)
+    decode_step(c, f, bits[:n], n, with_binding)
     _prefill_once(c, f, bits[:n], n)
     _prompt_bytes(c, f, n)
     _serve(c, f, n)

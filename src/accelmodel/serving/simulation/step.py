@@ -46,7 +46,7 @@ def _tabulate(constants: Constants, out: Array) -> None:
         apply_shapes(c, f, n)
         for i in range(n):
             f[_CONTEXT + i] = 0.0
-        decode_step(c, f, bits[:n], n)
+        decode_step(c, f, bits[:n], n, 0)
         for i in range(n):
             out[start + i, BARE_S] = f[_STEP + i]
             out[start + i, PER_CONTEXT] = c["stage_balance"] * f[_GROUPED + i] / float(start + i)
