@@ -210,7 +210,7 @@ _COLUMNS = (
     Column("horizon_years", "year", "years looked ahead"),
     Column("running_cost_usd_per_mtok", "USD/Mtok", "energy, operations, maintenance and software: what equipment costs that is paid for"),
     Column("capital_cost_usd_per_mtok", "USD/Mtok", "annuity of equipment, racks, network and spares"),
-    Column("mtok_per_mwh", "Mtok/MWh", "tokens per megawatt-hour of installed IT power"),
+    Column("served_mtok_per_mwh", "Mtok/MWh", "tokens per megawatt-hour of installed IT power"),
     Column("margin_usd_per_mw_year", "USD/MW/year", "revenue less running cost and capital, per megawatt of IT power and year"),
     Column("purchase_at_parity_usd", "USD", "purchase price of an accelerator at which both cost the same per token"),
     Column("refresh_pays_per_token", "1", "whether new equipment, capital and all, serves a token for less than running the old one costs", "boolean"),

@@ -18,7 +18,7 @@ from accelmodel.units import HOURS_PER_YEAR
 
 _SHOWN = [
     *("case", "horizon_years", "refresh_pays", "refresh_pays_per_token", "cost_usd_per_mtok", "margin_usd_per_mw_year", "net_present_value_usd"),
-    *("purchase_at_parity_usd", "running_cost_usd_per_mtok", "capital_cost_usd_per_mtok", "fleet_accelerators", "it_power_mw", "mtok_per_mwh"),
+    *("purchase_at_parity_usd", "running_cost_usd_per_mtok", "capital_cost_usd_per_mtok", "fleet_accelerators", "it_power_mw", "served_mtok_per_mwh"),
 ]
 _W_PER_MW = 1e6
 
@@ -64,7 +64,7 @@ def _row(context: Context, asked: RefreshStudy, one: Served, years: float, count
         "horizon_years": years,
         "fleet_accelerators": count,
         "it_power_mw": mw,
-        "mtok_per_mwh": fleet.mtok_per_year / (mw * HOURS_PER_YEAR),
+        "served_mtok_per_mwh": fleet.mtok_per_year / (mw * HOURS_PER_YEAR),
         "running_cost_usd_per_mtok": running_usd,
         "capital_cost_usd_per_mtok": capital_usd,
         "cost_usd_per_mtok": running_usd + capital_usd,
