@@ -158,33 +158,41 @@ def apply_shapes(c: Any, f: Array, n: int) -> None:
 @jit
 def decode_step(c: Any, f: Array, bits: Integers, n: int, with_parts: int) -> None:
     """Seconds of one decode step of a micro-batch through all stages, and its parts by what they wait for where these are wanted."""
-    micro, grouped, step, tokens, distinct = (
-        f[_MICRO : _MICRO + n],
-        f[_GROUPED : _GROUPED + n],
-        f[_STEP : _STEP + n],
-        f[_TOKENS : _TOKENS + n],
-        f[_DISTINCT : _DISTINCT + n],
-    )
+    micro, grouped, step = f[_MICRO : _MICRO + n], f[_GROUPED : _GROUPED + n], f[_STEP : _STEP + n]
     context_cost(c["caps"], c["cap_tokens"], c["context_s"], c["cap_context_s"], f[_CONTEXT : _CONTEXT + n], f[_KV : _KV + n])
-    overhead, state, per_sequence, per_link = c["overhead_s"], c["state_s"], c["sequence_s"], c["link_s"]
-    memory_sum, all_sum, group_sum, floor_sum, weights = (
-        c["step_memory_sum_s"],
-        c["all_compute_sum_s"],
-        c["group_compute_sum_s"],
-        c["floor_sum_s"],
-        c["ideal_weight_s"],
-    )
+    overhead, state, per_sequence, per_link, weights = c["overhead_s"], c["state_s"], c["sequence_s"], c["link_s"], c["ideal_weight_s"]
     for i in range(n):
         kv = f[_GROUPED + i] * (state + f[_KV + i])
         f[_STEP + i] = overhead + kv + f[_GROUPED + i] * per_sequence + f[_MICRO + i] * per_link
         f[_WEIGHTS + i] = weights
     if with_parts == 1:
-        for i in range(n):
-            f[_NETWORK + i] = f[_MICRO + i] * per_link
-            f[_MEMORY + i] = f[_GROUPED + i] * (state + f[_KV + i]) + memory_sum
-            f[_COMPUTE + i] = f[_MICRO + i] * all_sum + f[_GROUPED + i] * group_sum + floor_sum
+        _begin_parts(c, f, n)
     add_gemms(c["gemms"], c["step_memory_s"], c["step_compute_s"], c["step_floor_s"], c["of_all"], micro, step)
     add_gemms(c["gemms"], c["step_memory_s"], c["step_compute_s"], c["step_floor_s"], c["of_group"], grouped, step)
+    _pass_experts(c, f, bits, n, with_parts)
+    if c["links"] > 0:
+        _pass_links(c, f, n, with_parts)
+    if c["stages"] > 1.0:
+        balance = c["stage_balance"]
+        for i in range(n):
+            f[_STEP + i] *= balance
+
+
+@jit
+def _begin_parts(c: Any, f: Array, n: int) -> None:
+    """Memory, compute and network of a step, experts and collectives with latency left out."""
+    state, per_link, memory_sum = c["state_s"], c["link_s"], c["step_memory_sum_s"]
+    all_sum, group_sum, floor_sum = c["all_compute_sum_s"], c["group_compute_sum_s"], c["floor_sum_s"]
+    for i in range(n):
+        f[_NETWORK + i] = f[_MICRO + i] * per_link
+        f[_MEMORY + i] = f[_GROUPED + i] * (state + f[_KV + i]) + memory_sum
+        f[_COMPUTE + i] = f[_MICRO + i] * all_sum + f[_GROUPED + i] * group_sum + floor_sum
+
+
+@jit
+def _pass_experts(c: Any, f: Array, bits: Integers, n: int, with_parts: int) -> None:
+    """Add the routed experts to a step, and to its parts where these are wanted."""
+    step, tokens, distinct = f[_STEP : _STEP + n], f[_TOKENS : _TOKENS + n], f[_DISTINCT : _DISTINCT + n]
     for g in range(c["expert_groups"]):
         repeats, per_step = c["expert_repeats"][g], c["expert_step_tokens"][g]
         memory, compute, floor, ideal = (
@@ -203,19 +211,19 @@ def decode_step(c: Any, f: Array, bits: Integers, n: int, with_parts: int) -> No
             for i in range(n):
                 f[_MEMORY + i] += memory * f[_DISTINCT + i]
                 f[_COMPUTE + i] += compute * f[_TOKENS + i] + floor * f[_DISTINCT + i]
-    if c["links"] > 0:
+
+
+@jit
+def _pass_links(c: Any, f: Array, n: int, with_parts: int) -> None:
+    """Add the collectives with latency to a step, and to its network where parts are wanted."""
+    for i in range(n):
+        f[_A + i] = 0.0
+    add_links(c, f[_MICRO : _MICRO + n], f[_A : _A + n])
+    for i in range(n):
+        f[_STEP + i] += f[_A + i]
+    if with_parts == 1:
         for i in range(n):
-            f[_A + i] = 0.0
-        add_links(c, micro, f[_A : _A + n])
-        for i in range(n):
-            f[_STEP + i] += f[_A + i]
-        if with_parts == 1:
-            for i in range(n):
-                f[_NETWORK + i] += f[_A + i]
-    if c["stages"] > 1.0:
-        balance = c["stage_balance"]
-        for i in range(n):
-            f[_STEP + i] *= balance
+            f[_NETWORK + i] += f[_A + i]
 
 
 @jit
