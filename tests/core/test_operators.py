@@ -408,3 +408,10 @@ def test_what_cannot_be_combined_is_refused_by_name(changes: dict[str, object], 
 def test_table_is_made_afresh_and_equal():
     one = one_accelerator("gpt-oss-20b")
     assert operator_table(one, one.blocks).tobytes() == one.table.tobytes()
+
+
+def test_a_models_own_prediction_and_the_whole_model_as_a_draft_do_not_share_rows():
+    options = {"model": "deepseek-v3", "system": "p6-b200.48xlarge", "speculative_tokens": 2, "acceptance_fraction": 0.7}
+    own, whole = replica(**options), replica(**options, draft_model="deepseek-v3")
+    layers = [float(one.table["layers"][one.table["kind"] == "draft_overhead"].sum()) for one in (own, whole)]
+    assert layers == [1.0, own.model.architecture.layers]

@@ -144,7 +144,8 @@ class _Builder:
     def made(self) -> _Made:
         """What was made before."""
         of = (self.architecture, self.replica.accelerator, self.replica.calibration)
-        return _made(*(Same(one) for one in of), self.replica.engine, self.replica.precision, self.step_tokens, self.prefix, self.repeats)
+        rows = (self.step_tokens, self.prefix, self.repeats, self.is_nextn)
+        return _made(*(Same(one) for one in of), self.replica.engine, self.replica.precision, *rows)
 
     @cached_property
     def per_rank(self) -> float:

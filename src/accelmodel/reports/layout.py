@@ -85,11 +85,6 @@ def _table(console: Console, *, headed: bool) -> Table:
     return Table(box=lines, show_header=headed, header_style="bold", show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
 
 
-def total_width(columns: Sequence[Column]) -> int:
-    """Characters that a table of these columns takes."""
-    return sum(one.content_width for one in columns) + _GAP * (len(columns) - 1)
-
-
 def say(words: str, console: Console, indent: str = "") -> None:
     """A paragraph, wrapped at the console's width."""
     filled = textwrap.fill(words, console.width, subsequent_indent=indent, break_on_hyphens=False, break_long_words=False)
