@@ -267,7 +267,7 @@ def _pass_steps(c: Any, s: Any, steps: Array, n: int) -> None:
 
 
 @jit
-def _admit(s: Any, w: Any, requests: Any, i: int, blocks: Integers, lru: Any) -> None:
+def _admit(s: Any, w: Any, requests: Any, i: int, blocks: Integers, lru: Any, holders: Integers, r: int) -> None:
     """Request i, the first of its queue, runs from now on, behind what the cache holds of its prompt."""
     k = requests[i]["priority"]
     s["head"][k] = requests[i]["next"]
@@ -277,24 +277,26 @@ def _admit(s: Any, w: Any, requests: Any, i: int, blocks: Integers, lru: Any) ->
     s["partial_tokens"] = 0.0
     if w["block_tokens"] > 0.0:
         first = requests[i]["first_block"]
-        found = matched(lru, blocks, first, requests[i]["blocks"])
+        found = matched(blocks, holders, r, first, requests[i]["blocks"])
         requests[i]["cached_tokens"] = min(float(found) * w["block_tokens"], requests[i]["input_tokens"] - 1.0)
-        s["held"] = shrink(lru, hold(lru, s["held"], blocks, first, found), room(w, s["used_bytes"]))
+        s["held"] = shrink(lru, holders, r, hold(blocks, lru, holders, r, s["held"], first, found), room(w, s["used_bytes"]))
 
 
 @jit
-def _take_over(c: Any, s: Any, w: Any, slots: Any, heap: Integers, requests: Any, blocks: Integers, lru: Any) -> None:
+def _take_over(c: Any, s: Any, w: Any, slots: Any, heap: Integers, requests: Any, blocks: Integers, lru: Any, holders: Integers, r: int) -> None:
     """Requests that were prefilled elsewhere decode from now on, as far as rule 1 admits them."""
     while True:
         i = _first_waiting(s, requests)
         if i < 0 or s["running"] >= slots.shape[0] or s["used_bytes"] + requests[i]["kv_bytes"] > w["pool_bytes"]:
             return
-        _admit(s, w, requests, i, blocks, lru)
+        _admit(s, w, requests, i, blocks, lru, holders, r)
         _join(c, s, slots, heap, requests, i)
 
 
 @jit
-def _start_pass(c: Any, s: Any, w: Any, steps: Array, slots: Any, requests: Any, blocks: Integers, lru: Any, f: Array, bits: Integers) -> bool:
+def _start_pass(
+    c: Any, s: Any, w: Any, steps: Array, slots: Any, requests: Any, blocks: Integers, lru: Any, holders: Integers, r: int, f: Array, bits: Integers
+) -> bool:
     """Fill an iteration with prompt tokens (rules 1 and 2); whether there are any."""
     if c["static"] == 1.0 and s["decoding"] > 0:
         return False
@@ -307,7 +309,7 @@ def _start_pass(c: Any, s: Any, w: Any, steps: Array, slots: Any, requests: Any,
             i = _first_waiting(s, requests)
             if i < 0 or s["running"] >= slots.shape[0] or s["used_bytes"] + requests[i]["kv_bytes"] > w["pool_bytes"]:
                 break
-            _admit(s, w, requests, i, blocks, lru)
+            _admit(s, w, requests, i, blocks, lru, holders, r)
         fresh, cached = padded(c, requests[i]["input_tokens"] - requests[i]["cached_tokens"]), requests[i]["cached_tokens"]
         prompts += 1
         if serial:
@@ -348,7 +350,9 @@ def _decode_passed(c: Any, s: Any, slots: Any, heap: Integers, requests: Any, fi
 
 
 @jit
-def _end_pass(c: Any, s: Any, w: Any, steps: Array, slots: Any, heap: Integers, requests: Any, blocks: Integers, lru: Any, finished: Integers) -> None:
+def _end_pass(
+    c: Any, s: Any, w: Any, steps: Array, slots: Any, heap: Integers, requests: Any, blocks: Integers, lru: Any, holders: Integers, r: int, finished: Integers
+) -> None:
     """The iteration with prompt tokens is over (rule 4)."""
     s["busy_s"] += s["pass_end_s"] - s["clock_s"]
     s["clock_s"], s["pass_end_s"] = s["pass_end_s"], math.inf
@@ -359,8 +363,8 @@ def _end_pass(c: Any, s: Any, w: Any, steps: Array, slots: Any, heap: Integers, 
         i = slots[place]["passing"]
         requests[i]["first_token_s"] = s["clock_s"]
         if w["block_tokens"] > 0.0:
-            held = hold(lru, s["held"], blocks, requests[i]["first_block"], requests[i]["blocks"])
-            s["held"] = shrink(lru, held, room(w, s["used_bytes"]))
+            held = hold(blocks, lru, holders, r, s["held"], requests[i]["first_block"], requests[i]["blocks"])
+            s["held"] = shrink(lru, holders, r, held, room(w, s["used_bytes"]))
     s["prefilled"] = s["passed"]
     if c["static"] == 0.0:
         _decode_passed(c, s, slots, heap, requests, finished)
@@ -396,12 +400,14 @@ def advance(
     requests: Any,
     blocks: Integers,
     lru: Any,
+    holders: Integers,
+    r: int,
+    finished: Integers,
     f: Array,
     bits: Integers,
     limit_s: float,
-    finished: Integers,
 ) -> float:
-    """Advance a replica to `limit_s`, up to which all arrivals are known; when it next has something to do (a lower bound), inf where it is empty.
+    """Advance replica r to `limit_s`, up to which all arrivals are known; when it next has something to do (a lower bound), inf where it is empty.
 
     A run that would end later is not begun: it is planned anew when more is known. No iteration starts at `limit_s` itself, where a request may still arrive.
     """
@@ -409,7 +415,7 @@ def advance(
         if s["pass_end_s"] < math.inf:
             if s["pass_end_s"] > limit_s:
                 return float(s["pass_end_s"])
-            _end_pass(c, s, w, steps, slots, heap, requests, blocks, lru, finished)
+            _end_pass(c, s, w, steps, slots, heap, requests, blocks, lru, holders, r, finished)
         if s["load"] == 0:
             return math.inf
         if s["running"] == 0 and _first_waiting(s, requests) < 0:
@@ -417,8 +423,8 @@ def advance(
         if s["clock_s"] >= limit_s:
             return float(s["clock_s"])
         if w["prefilled"] == 1.0:
-            _take_over(c, s, w, slots, heap, requests, blocks, lru)
-        elif _start_pass(c, s, w, steps, slots, requests, blocks, lru, f, bits):
+            _take_over(c, s, w, slots, heap, requests, blocks, lru, holders, r)
+        elif _start_pass(c, s, w, steps, slots, requests, blocks, lru, holders, r, f, bits):
             continue
         if s["passed"] > 0:
             _decode_passed(c, s, slots, heap, requests, finished)
