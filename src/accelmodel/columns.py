@@ -136,7 +136,8 @@ _COLUMNS = (
     Column("goodput_fraction", "1", "share of requests within the latency targets"),
     Column("goodput_requests_per_s", "request/s", "requests per second within the latency targets, all replicas"),
     Column("goodput_output_tokens_per_s", "token/s", "output tokens per second of requests within the latency targets, all replicas"),
-    Column("kv_used_fraction", "1", "share of the KV pools that running requests have reserved"),
+    Column("preemptions", "1", "evictions for want of KV memory, each computed anew", "integer"),
+    Column("kv_used_fraction", "1", "share of the KV pools that running requests have reserved, or have where they preempt"),
     Column("busy_time_fraction", "1", "share of the replicas' time in which anything runs"),
     Column("energy_j", "J", "energy of the replicas' accelerators"),
     # An owner's hour

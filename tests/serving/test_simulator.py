@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from accelmodel.serving.simulation.replay import ROUTINGS, Prompts, Simulated, kv_bytes, replay, replay_pools
+from accelmodel.serving.simulation.replay import ROUTINGS, WHEN_FULL, Prompts, Simulated, kv_bytes, replay, replay_pools
 from accelmodel.studies.points import replica
 from naive_simulator import Physics, Request, serve_clients, simulate, simulate_pools
 
@@ -94,7 +94,38 @@ def test_every_request_is_served_as_the_naive_simulator_serves_it(
     assert all(server.peak_bytes <= physics.pool_bytes for server in servers)
 
 
+CONTINUOUS = sorted(name for name, make in REPLICAS.items() if make.keywords.get("mode") != "static")
+full_arrivals = st.one_of(st.just(0.0), st.floats(0.0, 0.1))
+growing = st.lists(st.tuples(full_arrivals, prompt, st.integers(1, 200), st.integers(0, 3), st.integers(0, 4)), min_size=2, max_size=10)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.sampled_from(CONTINUOUS), growing, st.integers(1, 2), st.integers(0, 900), st.sampled_from([3, 2048]))
+def test_requests_preempt_as_those_of_the_naive_simulator_do(name: str, trace: Any, replicas: int, pool_tokens: int, slots: int) -> None:
+    found, constants = served(name, trace, pool_tokens, replicas=replicas, largest_batch=slots, when_full="preempt")
+    requests = [Request(*row) for row in sorted(trace, key=lambda row: row[0])]
+    physics = Physics(made(name), float(constants["pool_bytes"][0]))
+    servers = simulate(physics, requests, replicas=replicas, routing="least-loaded", slots=slots, when_full="preempt")
+    same(found, requests)
+    assert found.requests["preemptions"].tolist() == [one.preemptions for one in requests]
+    assert all(server.peak_bytes <= physics.full_bytes for server in servers)
+
+
 families = st.lists(st.lists(st.integers(0, 3), min_size=0, max_size=8), min_size=1, max_size=12)
+BLOCK_TOKENS = 64
+
+
+def with_prefixes(paths: list[list[int]], random: Any, most_output: int) -> tuple[list[Any], list[list[int]], Prompts]:
+    """A trace whose prompts share prefixes: its rows, the blocks of each prompt, named by everything up to their end, and the same for the kernel."""
+    numbers: dict[tuple[int, ...], int] = {}
+    blocks = [[numbers.setdefault(tuple(path[: end + 1]), len(numbers)) for end in range(len(path))] for path in paths]
+    rows = [
+        (random.uniform(0.0, 0.4), len(path) * BLOCK_TOKENS + random.randint(1, BLOCK_TOKENS), random.randint(1, most_output), random.randint(0, 1), 0)
+        for path in paths
+    ]
+    rows.sort(key=lambda row: row[0])
+    flat = np.array([block for path in blocks for block in path], dtype=np.int64)
+    return rows, blocks, Prompts(flat, np.cumsum([0, *map(len, blocks)]), float(BLOCK_TOKENS), len(numbers))
 
 
 @settings(max_examples=200, deadline=None)
@@ -105,29 +136,45 @@ families = st.lists(st.lists(st.integers(0, 3), min_size=0, max_size=8), min_siz
     numbers,
     st.sampled_from(["prefix-affine", "least-loaded"]),
     st.one_of(st.none(), st.integers(0, 1200)),
+    st.sampled_from(WHEN_FULL),
 )
 def test_prefixes_are_found_as_the_naive_simulator_finds_them(
-    name: str, paths: list[list[int]], random: Any, replicas: int, routing: str, cache_tokens: int | None
+    name: str, paths: list[list[int]], random: Any, replicas: int, routing: str, cache_tokens: int | None, when_full: str
 ) -> None:
-    numbers: dict[tuple[int, ...], int] = {}  # a block is named by everything up to its end
-    blocks = [[numbers.setdefault(tuple(path[: end + 1]), len(numbers)) for end in range(len(path))] for path in paths]
-    size = 64
-    trace = [(random.uniform(0.0, 0.4), len(path) * size + random.randint(1, size), random.randint(1, 12), 0, 0) for path in paths]
-    trace.sort(key=lambda row: row[0])
-    first = np.cumsum([0, *map(len, blocks)])
-    prompts = Prompts(np.array([block for path in blocks for block in path], dtype=np.int64), first, float(size), len(numbers))
-    pool_tokens = random.randint(1, 2000)
-    found, constants = served(
-        name, trace, pool_tokens, replicas=replicas, routing=routing, prompts=prompts, cache_tokens=None if cache_tokens is None else float(cache_tokens)
-    )
+    trace, blocks, prompts = with_prefixes(paths, random, 12 if when_full == "wait" else 150)
+    options = {"replicas": replicas, "routing": routing, "when_full": when_full}
+    cache = None if cache_tokens is None else float(cache_tokens)
+    found, constants = served(name, trace, random.randint(1, 2000), prompts=prompts, cache_tokens=cache, **options)
     requests = [Request(*row, blocks=path) for row, path in zip(trace, blocks, strict=True)]
-    physics = Physics(made(name), float(constants["pool_bytes"][0]))
-    simulate(physics, requests, replicas=replicas, routing=routing, block_tokens=size, cache_tokens=cache_tokens)
+    simulate(Physics(made(name), float(constants["pool_bytes"][0])), requests, block_tokens=BLOCK_TOKENS, cache_tokens=cache_tokens, **options)
+    same(found, requests)
+    assert found.requests["preemptions"].tolist() == [one.preemptions for one in requests]
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.sampled_from(["dense", "windows", "compiled"]),
+    families,
+    st.randoms(use_true_random=False),
+    st.integers(1, 3),
+    st.sampled_from(ROUTINGS),
+    st.integers(1, 5),
+    st.sampled_from(WHEN_FULL),
+)
+def test_a_closed_loop_with_prefixes_is_the_naive_one(
+    name: str, paths: list[list[int]], random: Any, replicas: int, routing: str, clients: int, when_full: str
+) -> None:
+    trace, blocks, prompts = with_prefixes(paths, random, 60)
+    rows = [(0.0, *row[1:]) for row in trace]
+    options = {"replicas": replicas, "routing": routing, "when_full": when_full}
+    found, constants = served(name, rows, random.randint(1, 2000), prompts=prompts, clients=clients, **options)
+    requests = [Request(*row, blocks=path) for row, path in zip(rows, blocks, strict=True)]
+    serve_clients(Physics(made(name), float(constants["pool_bytes"][0])), requests, clients, block_tokens=BLOCK_TOKENS, **options)
     same(found, requests)
 
 
 @settings(max_examples=150, deadline=None)
-@given(names, traces, numbers, st.sampled_from(ROUTINGS[:3]), st.integers(1, 6))
+@given(names, traces, numbers, st.sampled_from(ROUTINGS[:3]), st.integers(1, 9))
 def test_a_closed_loop_is_the_naive_one(name: str, trace: Any, replicas: int, routing: str, clients: int) -> None:
     rows = [(0.0, *row[1:]) for row in trace]
     found, _ = served(name, rows, replicas=replicas, routing=routing, clients=clients)

@@ -23,6 +23,7 @@ _LOAD = {
     "seed": Shared(int, "Seed of whatever is drawn; 0 where absent."),
     "prefix_cache_tokens": Shared(float, "Tokens of a replica's prefix cache; what the KV pool spares where absent, none at 0."),
     "largest_batch": Shared(int, "Sequences that an iteration holds at most; 2048 where absent."),
+    "when_full": Shared(str, "Where the KV pool is full: wait (where absent) for what is reserved, or preempt: evict the last admitted, compute anew."),
     "ttft_s": Shared(float, "Target of the time to first token, for goodput."),
     "tpot_s": Shared(float, "Target of the time per output token, for goodput."),
 }

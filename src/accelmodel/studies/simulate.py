@@ -57,6 +57,7 @@ def simulate(
     seed: int = 0,
     prefix_cache_tokens: float | None = None,
     largest_batch: int | None = None,
+    when_full: str = "wait",
     ttft_s: float | None = None,
     tpot_s: float | None = None,
     samples: int = 500,
@@ -73,15 +74,17 @@ def simulate(
 
     `trace` is a path (Parquet, CSV), a table or a `Trace`; `stretch` moves its arrivals apart and `thicken` adds copies, drawn from `seed`. With `clients`
     its arrivals are forgotten: so many clients send its requests, each the next when its last is done. Prompts' hashes, if the trace has them, feed a prefix
-    cache of `prefix_cache_tokens` a replica: what the KV pool spares where absent, none at 0. `ttft_s` and `tpot_s` are the targets of goodput. Money is that
-    of `evaluate`; the trace is the load, so that occupancy is 1 unless said otherwise. Where pools are apart (mode disaggregated), `replicas` decode and
-    `prefill_replicas` prefill. `progress` is told how many requests are sent, of how many. InputError for wrong input, and for what is not simulated: a
-    power cap, a closed loop of clients at pools apart or with a prefix cache.
+    cache of `prefix_cache_tokens` a replica: what the KV pool spares where absent, none at 0. Where the KV pool is full, requests `wait` for what they
+    reserve, or `preempt`: memory is taken token by token, and the last admitted evicted and computed anew. `ttft_s` and `tpot_s` are the targets of goodput.
+    Money is that of `evaluate`; the trace is the load, so that occupancy is 1 unless said otherwise. Where pools are apart (mode disaggregated), `replicas`
+    decode and `prefill_replicas` prefill. `progress` is told how many requests are sent, of how many. InputError for wrong input, and for what is not
+    simulated: a power cap, a closed loop of clients at pools apart, preemption but on continuous batching.
     """
-    from accelmodel.serving.simulation.replay import LARGEST_BATCH, ROUTINGS, replay, replay_pools
+    from accelmodel.serving.simulation.replay import LARGEST_BATCH, replay, replay_pools
 
     counts = {"replicas": replicas, "prefill_replicas": prefill_replicas, "clients": clients, "largest_batch": largest_batch, "samples": samples}
-    _check(replica, counts, routing, ROUTINGS, prefix_cache_tokens)
+    _check(replica, counts, prefix_cache_tokens)
+    _check_choices(replica, routing, when_full)
     check_targets(ttft_s, tpot_s)
     load = Trace.of(trace).thickened(thicken, seed).stretched(stretch)
     _check_lengths(replica, load)
@@ -90,8 +93,6 @@ def simulate(
     prompts = _prompts(load, prefix_cache_tokens)
     if routing == "prefix-affine" and prompts is None:
         raise InputError("needs a trace with a column 'hash_ids', and a prefix cache", key="routing", value=routing)
-    if clients is not None and prompts is not None:
-        raise InputError("a closed loop of clients has no prefix cache: set prefix_cache_tokens to 0", key="clients", value=clients)
     terms = money(replica, offer=offer, books=books, occupancy=occupancy, site=site, owner=owner, tier=tier, catalog=catalog)
     requests = (replica.constants, load.arrival_s, load.input_tokens, load.output_tokens)
     how: dict[str, Any] = {
@@ -105,13 +106,13 @@ def simulate(
         "progress": progress,
     }
     if prefill_replicas is None:
-        found = replay(*requests, **how, clients=clients)
+        found = replay(*requests, **how, clients=clients, when_full=when_full)
     else:
         found = replay_pools(*requests, **how, prefill_replicas=prefill_replicas)
     return _told(replica, found, terms, routing, ttft_s, tpot_s, samples)
 
 
-def _check(replica: Replica, counts: Mapping[str, int | None], routing: str, routings: Sequence[str], prefix_cache_tokens: float | None) -> None:
+def _check(replica: Replica, counts: Mapping[str, int | None], prefix_cache_tokens: float | None) -> None:
     if not isinstance(replica, Replica):
         raise InputError("must be a replica: accelmodel.replica(model=..., system=...)", key="replica", value=replica)
     if replica.serving.power_cap_w is not None:
@@ -126,10 +127,19 @@ def _check(replica: Replica, counts: Mapping[str, int | None], routing: str, rou
         raise InputError("needs a replica of mode disaggregated", key="prefill_replicas", value=counts["prefill_replicas"])
     if apart and counts["clients"] is not None:
         raise InputError("a closed loop of clients is not simulated at pools apart", key="clients", value=counts["clients"])
-    if routing not in routings:
-        raise InputError(f"'{routing}' is no way to find a replica", key="routing", value=routing, allowed=routings)
     if prefix_cache_tokens is not None and not prefix_cache_tokens >= 0.0:
         raise InputError("must be at least 0", key="prefix_cache_tokens", value=prefix_cache_tokens)
+
+
+def _check_choices(replica: Replica, routing: str, when_full: str) -> None:
+    from accelmodel.serving.simulation.replay import ROUTINGS, WHEN_FULL
+
+    if routing not in ROUTINGS:
+        raise InputError(f"'{routing}' is no way to find a replica", key="routing", value=routing, allowed=ROUTINGS)
+    if when_full not in WHEN_FULL:
+        raise InputError(f"'{when_full}' is nothing to do when the KV pool is full", key="when_full", value=when_full, allowed=WHEN_FULL)
+    if when_full == "preempt" and replica.serving.mode != "continuous":
+        raise InputError(f"preemption is not simulated in mode {replica.serving.mode}", key="when_full", value=when_full, allowed=("wait",))
 
 
 def _check_lengths(replica: Replica, load: Trace) -> None:
@@ -154,6 +164,7 @@ def _told(replica: Replica, found: Simulated, terms: Money, routing: str, ttft_s
 
     rows, replicas = found.requests, found.states.shape[0]
     pools, decode = found.pools or (found,), (found.pools or (found,))[-1]
+    stays = Stays.of(replica, decode)
     arrival_s, beside_s, output = rows["arrival_s"], rows["beside_s"], rows["output_tokens"]
     with np.errstate(invalid="ignore", divide="ignore"):
         tpot = np.where(output > 1.0, (rows["finish_s"] - rows["first_token_s"]) / (output - 1.0), math.nan)
@@ -166,6 +177,7 @@ def _told(replica: Replica, found: Simulated, terms: Money, routing: str, ttft_s
         "cached_tokens": np.ascontiguousarray(rows["cached_tokens"]),
         "priority": rows["priority"].astype(np.int64),
         "replica": rows["replica"].astype(np.int64),
+        "preemptions": rows["preemptions"].astype(np.int64),
         "queue_s": rows["admitted_s"] - arrival_s,
         "time_to_first_token_s": ttft,
         "time_per_output_token_s": tpot,
@@ -176,6 +188,7 @@ def _told(replica: Replica, found: Simulated, terms: Money, routing: str, ttft_s
     first_s, last_s = float(arrival_s.min()), float((arrival_s + latency).max())
     duration_s = last_s - first_s
     good = (ttft <= (math.inf if ttft_s is None else ttft_s)) & ~(tpot > (math.inf if tpot_s is None else tpot_s))
+    running = sum(float(Stays.of(replica, pool).held_s.sum()) for pool in pools) / duration_s
     values: dict[str, Any] = {"requests": rows.shape[0], "replicas": replicas, "routing": routing, "duration_s": duration_s}
     values |= {"requests_per_s": rows.shape[0] / duration_s}
     for name, seconds in zip(_LATENCIES, (ttft, tpot, latency), strict=True):
@@ -188,20 +201,55 @@ def _told(replica: Replica, found: Simulated, terms: Money, routing: str, ttft_s
         "input_tokens_per_s": float(rows["input_tokens"].sum()) / duration_s,
         "prefix_hit_fraction": float(rows["cached_tokens"].sum() / rows["input_tokens"].sum()),
         "queue_s": float(each["queue_s"].mean()),
+        "preemptions": int(rows["preemptions"].sum()),
         # Little's law, of requests in the queue and of those admitted.
-        "waiting_requests": sum(float((pool.requests["admitted_s"] - pool.requests["arrival_s"]).sum()) for pool in pools) / duration_s,
-        "running_requests": sum(float((pool.requests["finish_s"] - pool.requests["admitted_s"]).sum()) for pool in pools) / duration_s,
-        "kv_used_fraction": float((_held_s(decode) * decode.requests["kv_bytes"]).sum()) / duration_s / _pool_bytes(replica, replicas),
+        "waiting_requests": sum(float((pool.requests["finish_s"] - pool.requests["arrival_s"]).sum()) for pool in pools) / duration_s - running,
+        "running_requests": running,
+        "kv_used_fraction": float((stays.held_s * (stays.first_bytes + stays.last_bytes)).sum()) / 2.0 / duration_s / _pool_bytes(replica, replicas),
         "busy_time_fraction": float(np.concatenate([pool.states["busy_s"] for pool in pools]).mean()) / duration_s,
     }
     values |= _energy_and_cost(replica, found, terms, duration_s)
     return Simulation(Point(values), _of_each(table(each)), _series(replica, found, first_s, last_s, samples))
 
 
-def _held_s(pool: Simulated) -> Array:
-    """How long each request has run."""
-    held: Array = pool.requests["finish_s"] - pool.requests["admitted_s"]
-    return held
+@dataclass(frozen=True)
+class Stays:
+    """When requests ran, from admission to eviction or finish, and what of the KV pool they had at either; arrays of one length."""
+
+    begin_s: Array
+    end_s: Array
+    first_bytes: Array
+    last_bytes: Array
+
+    @classmethod
+    def of(cls, replica: Replica, pool: Simulated) -> Stays:
+        """Of the requests of a pool: what they reserved, or, where they preempt, what their prompts took and what they had in the end."""
+        from accelmodel.serving.simulation.replay import kv_bytes
+
+        rows = pool.requests
+        if pool.stays is None:
+            return cls(rows["admitted_s"], rows["finish_s"], rows["kv_bytes"], rows["kv_bytes"])
+        every = np.concatenate([rows, pool.stays])
+        prompts = kv_bytes(replica.constants, rows["input_tokens"] + rows["sent_tokens"])
+        evicted = kv_bytes(replica.constants, pool.stays["input_tokens"] + pool.stays["sent_tokens"])
+        first, last = np.concatenate([prompts, pool.stays["kv_bytes"]]), np.concatenate([rows["kv_bytes"], evicted])
+        return cls(every["since_s"], every["finish_s"], first, last)
+
+    @property
+    def held_s(self) -> Array:
+        """How long each lasted."""
+        return self.end_s - self.begin_s
+
+    def running(self, time_s: Array) -> Array:
+        """How many run at each time."""
+        return _counted(self.begin_s, time_s) - _counted(self.end_s, time_s)
+
+    def bytes_at(self, time_s: Array) -> Array:
+        """What they have of the KV pool at each time; between begin and end it grows evenly with time."""
+        growth = (self.last_bytes - self.first_bytes) / self.held_s
+        level = self.first_bytes - growth * self.begin_s
+        of = [_counted(self.begin_s, time_s, weight) - _counted(self.end_s, time_s, weight) for weight in (level, growth)]
+        return np.maximum(of[0] + of[1] * time_s, 0.0)
 
 
 def _of_each(rows: pa.Table) -> pa.Table:
@@ -249,23 +297,22 @@ def _energy_and_cost(replica: Replica, found: Simulated, terms: Money, duration_
 
 
 def _series(replica: Replica, found: Simulated, first_s: float, last_s: float, samples: int) -> pa.Table:
-    """Requests that wait and that run, and the KV cache they have reserved (of pools apart, where they decode), at evenly spaced times, in all."""
+    """Requests that wait and that run, and the KV cache they have (of pools apart, where they decode), at evenly spaced times, in all."""
     from accelmodel.results.table import table
 
     time_s = np.linspace(first_s, last_s, samples)
     waiting, running = np.zeros(samples), np.zeros(samples)
     for pool in found.pools or (found,):
-        arrived, admitted, finished = (_counted(pool.requests[name], time_s) for name in ("arrival_s", "admitted_s", "finish_s"))
-        waiting += arrived - admitted
-        running += admitted - finished
-    rows = (found.pools or (found,))[-1].requests
-    reserved = _counted(rows["admitted_s"], time_s, rows["kv_bytes"]) - _counted(rows["finish_s"], time_s, rows["kv_bytes"])
+        active = Stays.of(replica, pool).running(time_s)
+        waiting += _counted(pool.requests["arrival_s"], time_s) - _counted(pool.requests["finish_s"], time_s) - active
+        running += active
+    held_bytes = Stays.of(replica, (found.pools or (found,))[-1]).bytes_at(time_s)
     return table(
         {
             "time_s": time_s,
             "waiting_requests": waiting,
             "running_requests": running,
-            "kv_used_fraction": np.maximum(reserved, 0.0) / _pool_bytes(replica, found.states.shape[0]),
+            "kv_used_fraction": held_bytes / _pool_bytes(replica, found.states.shape[0]),
         }
     )
 

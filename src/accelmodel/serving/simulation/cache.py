@@ -98,7 +98,7 @@ def room(w: Any, used_bytes: float) -> float:
 @jit
 def _shifted(bits: int) -> int:
     """One bit to the right, none coming in at the left."""
-    return (bits >> 1) & np.int64(0x7FFFFFFFFFFFFFFF)
+    return int((bits >> 1) & np.int64(0x7FFFFFFFFFFFFFFF))
 
 
 @jit
@@ -107,7 +107,7 @@ def _spared(bits: int, word: int, rank: Integers, bound: int) -> int:
     kept, left, r = bits, bits, word * _WORD
     while left != 0:
         if left & 1 and rank[r] > bound:
-            kept ^= np.int64(1) << np.int64(r % _WORD)
+            kept = int(kept ^ (np.int64(1) << np.int64(r % _WORD)))
         left, r = _shifted(left), r + 1
     return kept
 

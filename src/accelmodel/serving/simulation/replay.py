@@ -24,6 +24,7 @@ from accelmodel.serving.simulation.cache import empty, holder
 from accelmodel.serving.simulation.step import padded, prompt_s, step_table
 from accelmodel.serving.steady_state import ROWS, scratch
 
+WHEN_FULL = ("wait", "preempt")
 ROUTINGS = ("round-robin", "least-loaded", "session", "prefix-affine")
 LARGEST_BATCH = 2048  # sequences of a step: the usual limit of a serving engine
 
@@ -31,6 +32,7 @@ _ROUND_ROBIN, _LEAST_LOADED, _SESSION, _PREFIX_AFFINE = range(4)
 _LOAD_FACTOR, _LOAD_MORE = 2, 8  # a replica whose load is beyond so many times the least, and so many more, is spared whatever it holds
 _CHUNK = 65_536  # requests between two reports of progress, and two chances to interrupt
 _SCAN = 8  # replicas looked at together
+_ROUNDING = 1e-12  # share of the KV pool: sums of bytes are equal within it
 _NUMBER_BITS = 32  # of a rank, those of the replica's number
 _NUMBER = (1 << _NUMBER_BITS) - 1
 
@@ -38,8 +40,8 @@ _NUMBER = (1 << _NUMBER_BITS) - 1
 class Servers(NamedTuple):
     """All replicas and all they need, each an argument of what is compiled: to take an array out of a tuple there costs as much as an event.
 
-    Constants of their kind, RULES, a table of steps, STATE (replicas,), SLOT (replicas, slots), heaps of events, REQUEST (n,), their prompts' blocks, caches
-    (`cache.empty`), the finished requests behind their number (n + 1,), scratch.
+    Constants of their kind, RULES, a table of steps, STATE (replicas,), SLOT (replicas, slots), heaps of events, REQUEST (n, and room for stays), the blocks of
+    their prompts, caches (`cache.empty`), scratch.
     """
 
     constants: Constants
@@ -52,7 +54,6 @@ class Servers(NamedTuple):
     blocks: Integers
     lru: Any
     holders: Integers
-    finished: Integers
     f: Array
     bits: Integers
 
@@ -81,10 +82,9 @@ class Clients(NamedTuple):
 
 def race(values: Array) -> Integers:
     """A tree over values that knows the place of the least, the first of equals: row 1 names it, row i the lesser of rows 2 i and 2 i + 1."""
-    places = values.shape[0]
-    tree = np.zeros(2 << (places - 1).bit_length(), np.int64)
-    tree[tree.shape[0] // 2 :] = np.minimum(np.arange(tree.shape[0] // 2), places - 1)
-    for place in range(places - 1, -1, -1):
+    leaves = 1 << (values.shape[0] - 1).bit_length()
+    tree = np.concatenate([np.zeros(leaves, np.int64), np.minimum(np.arange(leaves), values.shape[0] - 1)])
+    for place in range(leaves - 2, -1, -2):
         run_again(tree, values, place)
     return tree
 
@@ -150,7 +150,6 @@ def _advance_all(
     blocks: Integers,
     lru: Any,
     holders: Integers,
-    finished: Integers,
     f: Array,
     bits: Integers,
     rank: Integers,
@@ -161,7 +160,7 @@ def _advance_all(
     c, w = constants[0], rules[0]
     for r in range(states.shape[0]):
         if due_s[r] <= until_s:
-            due_s[r] = advance(c, states[r], w, steps, slots[r], heaps[r], requests, blocks, lru[r], holders, r, finished, f, bits, until_s)
+            due_s[r] = advance(c, states[r], w, steps, slots[r], heaps[r], requests, blocks, lru[r], holders, r, f, bits, until_s)
             rank[r] = (states[r]["load"] << _NUMBER_BITS) | r
 
 
@@ -177,7 +176,6 @@ def _replay(
     blocks: Integers,
     lru: Any,
     holders: Integers,
-    finished: Integers,
     f: Array,
     bits: Integers,
     routing: int,
@@ -198,7 +196,7 @@ def _replay(
             r = some
             while many > 0:
                 if due_s[r] <= arrival_s:
-                    due_s[r] = advance(c, states[r], w, steps, slots[r], heaps[r], requests, blocks, lru[r], holders, r, finished, f, bits, arrival_s)
+                    due_s[r] = advance(c, states[r], w, steps, slots[r], heaps[r], requests, blocks, lru[r], holders, r, f, bits, arrival_s)
                     rank[r] = (states[r]["load"] << _NUMBER_BITS) | r
                     many -= 1
                 r += 1
@@ -217,7 +215,6 @@ def _serve_clients(
     blocks: Integers,
     lru: Any,
     holders: Integers,
-    finished: Integers,
     f: Array,
     bits: Integers,
     routing: int,
@@ -238,12 +235,13 @@ def _serve_clients(
     while i < end:
         client, r = first[1], soonest[1]
         if due_s[r] <= ready_s[client]:
-            before, limit_s = finished[0], due_s[r]
-            next_s = advance(c, states[r], w, steps, slots[r], heaps[r], requests, blocks, lru[r], holders, r, finished, f, bits, limit_s)
+            limit_s = due_s[r]
+            next_s = advance(c, states[r], w, steps, slots[r], heaps[r], requests, blocks, lru[r], holders, r, f, bits, limit_s)
             due_s[r], rank[r] = max(next_s, np.nextafter(limit_s, math.inf)), (states[r]["load"] << _NUMBER_BITS) | r
             run_again(soonest, due_s, r)
-            for place in range(before + 1, finished[0] + 1):
-                done = finished[place]
+            while states[r]["done"] >= 0:
+                done = states[r]["done"]
+                states[r]["done"] = requests[done]["next"]
                 ready_s[sender[done]] = requests[done]["finish_s"] + _beside_s(c, f, bits, requests, done)
                 run_again(first, ready_s, sender[done])
             continue
@@ -287,12 +285,14 @@ class Prompts:
 class Simulated:
     """What became of n requests (`requests`, dtype REQUEST), and of the replicas (`states`, dtype STATE).
 
-    Where pools are apart, `pools` are the simulations of the one that prefills and of the one that decodes, whose `states` are these.
+    Where pools are apart, `pools` are the simulations of the one that prefills and of the one that decodes, whose `states` are these. `stays` (dtype
+    REQUEST) are the records of evicted requests, as they were then (`finish_s`), where they preempt; their `next` says whose.
     """
 
     requests: npt.NDArray[np.void]
     states: npt.NDArray[np.void]
     pools: tuple[Simulated, Simulated] | None = None
+    stays: npt.NDArray[np.void] | None = None
 
 
 def kv_bytes(constants: Constants, tokens: Array) -> Array:
@@ -328,68 +328,94 @@ def replay(
     prompts: Prompts | None = None,
     cache_tokens: float | None = None,
     largest_batch: int = LARGEST_BATCH,
+    when_full: str = "wait",
     prefilled: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> Simulated:
     """Serve n requests, arrays (n,) in the order of their arrivals, on `replicas` replicas.
 
-    With `clients`, arrivals are not given but found: each client sends the next request when its last one is done. Of `prefilled` requests only
-    the steps are left. `progress` is called with the requests
-    sent and all. InputError for a request that no replica can hold, naming it.
+    With `clients`, arrivals are not given but found: each client sends the next request when its last one is done. Where the KV pool is full, requests wait
+    or preempt. Of `prefilled` requests only the steps are left. `progress` is called with the requests sent and all. InputError for a request that no replica
+    can hold, naming it.
     """
-    c = constants[0]
-    n, slots_of = arrival_s.shape[0], int(c["compiled_batch"]) or largest_batch
+    n, preempts = arrival_s.shape[0], when_full == "preempt"
     requests = np.zeros(n, REQUEST)
     requests["arrival_s"], requests["input_tokens"], requests["output_tokens"] = arrival_s, input_tokens, output_tokens
-    requests["kv_bytes"] = reserved_bytes(constants, input_tokens, output_tokens)
+    requests["kv_bytes"] = kv_bytes(constants, input_tokens) if preempts else reserved_bytes(constants, input_tokens, output_tokens)
     for name in ("admitted_s", "first_token_s", "finish_s"):
         requests[name] = math.nan
     _refuse_misfits(constants, requests)
     requests["priority"] = 0 if priority is None else priority
-    least = float(np.min(requests["kv_bytes"], initial=math.inf))
-    slots_of = int(max(min(slots_of, n, float(c["pool_bytes"]) / least if least > 0.0 else math.inf), 1))
-    rules = _rules(constants, prompts, cache_tokens)
-    blocks, kinds = np.zeros(0, np.int64), 0
+    rules = _rules(constants, prompts, cache_tokens, preempts, prefilled)
+    blocks, kinds = (np.zeros(0, np.int64), 0) if prompts is None else (prompts.blocks, prompts.kinds)
     if prompts is not None:
-        blocks, kinds = prompts.blocks, prompts.kinds
         requests["first_block"], requests["blocks"] = prompts.first[:-1], np.diff(prompts.first)
-    rules["prefilled"] = prefilled
+    rules["stays_from"], most_stays = n, n if preempts else 0
+    while True:
+        served = np.concatenate([requests, np.zeros(most_stays, REQUEST)]) if preempts else requests
+        servers = _servers(constants, rules.copy(), served, (blocks, *empty(kinds, replicas)), largest_batch)
+        _serve(servers, _router(replicas, routing, np.zeros(n, np.int64) if sessions is None else sessions), n, clients, progress)
+        stays = int(servers.rules[0]["stays"])
+        if stays <= most_stays:
+            return Simulated(served[:n], servers.states, stays=served[n : n + stays] if preempts else None)
+        most_stays = stays  # there was not room for all: once more
+
+
+def _servers(
+    constants: Constants,
+    rules: npt.NDArray[np.void],
+    requests: npt.NDArray[np.void],
+    caches: tuple[Integers, Any, Integers],
+    largest_batch: int,
+) -> Servers:
+    """Replicas, as many as there are caches, that have served nobody yet."""
+    c, n, replicas = constants[0], int(rules[0]["stays_from"]), caches[1].shape[0]
+    least = float(np.min(requests["kv_bytes"][:n], initial=math.inf))
+    in_pool = float(rules[0]["pool_bytes"]) / least if least > 0.0 else math.inf
+    slots_of = int(max(min(int(c["compiled_batch"]) or largest_batch, n, in_pool), 1))
     states, slots = np.zeros(replicas, STATE), np.zeros((replicas, slots_of), SLOT)
-    heaps = np.empty((replicas, slots_of * (EVENTS_PER_SLOT if c["caps"] or c["sequence_bucket"] else 1)), np.int64)
     start(states, slots)
-    steps, finished = step_table(constants, slots_of), np.zeros(n + 1, np.int64)
+    heaps = np.empty((replicas, slots_of * (EVENTS_PER_SLOT if c["caps"] or c["sequence_bucket"] else 1)), np.int64)
     work = scratch(ROWS), np.empty(BLOCK, np.int64)
-    servers = Servers(constants, rules, steps, states, slots, heaps, requests, blocks, *empty(kinds, replicas), finished, *work)
+    return Servers(constants, rules, step_table(constants, slots_of), states, slots, heaps, requests, *caches, *work)
+
+
+def _router(replicas: int, routing: str, session: Integers) -> Router:
+    """What is known of empty replicas."""
     padded_to = -(-replicas // _SCAN) * _SCAN
     rank, due_s = np.full(padded_to, np.iinfo(np.int64).max), np.full(padded_to, math.inf)
     rank[:replicas] = np.arange(replicas)
-    router = Router(ROUTINGS.index(routing), np.zeros(n, np.int64) if sessions is None else sessions, rank, due_s)
+    return Router(ROUTINGS.index(routing), session, rank, due_s)
+
+
+def _serve(servers: Servers, router: Router, n: int, clients: int | None, progress: Callable[[int, int], None] | None) -> None:
+    """Serve all requests, a chunk after the other: between them a run can be interrupted."""
+    requests = servers.requests
     if clients is not None:
         ready_s = np.zeros(clients)
-        loop = Clients(ready_s, np.empty(n, np.int64), race(ready_s), race(due_s))
+        loop = Clients(ready_s, np.empty(n, np.int64), race(ready_s), race(router.due_s))
     for begin in range(0, n, _CHUNK):
         end = min(begin + _CHUNK, n)
         if clients is not None:
             _serve_clients(*servers, *router, *loop, begin, end)
         else:
             _replay(*servers, *router, begin, end)
-            _advance_all(*servers, router.rank, router.due_s, float(arrival_s[end - 1]))
+            _advance_all(*servers, router.rank, router.due_s, float(requests["arrival_s"][end - 1]))
         if progress is not None:
             progress(end, n)
     _drain(servers, router)
     for begin in range(0, n, _CHUNK):
-        _fill_beside(constants, requests, servers.f, servers.bits, begin, min(begin + _CHUNK, n))
-    return Simulated(requests, states)
+        _fill_beside(servers.constants, requests, servers.f, servers.bits, begin, min(begin + _CHUNK, n))
 
 
 def _drain(servers: Servers, router: Router) -> None:
-    """Serve what has arrived to its end, in slices of time in which about a chunk of requests is done: between them a run can be interrupted."""
+    """Serve what has arrived to its end, in slices of time in which about a chunk of requests is done."""
     until_s, span_s = float(servers.requests["arrival_s"].max(initial=0.0)), 1.0
     while servers.states["load"].any():
-        before = servers.finished[0]
+        before = servers.states["load"].sum()
         until_s += span_s
         _advance_all(*servers, router.rank, router.due_s, until_s)
-        done = servers.finished[0] - before
+        done = before - servers.states["load"].sum()
         span_s *= 0.5 if done > _CHUNK else 2.0
 
 
@@ -469,11 +495,14 @@ def _refuse_misfits(constants: Constants, requests: npt.NDArray[np.void]) -> Non
         raise InputError(message, key="input_tokens", value=float(requests["input_tokens"][i]))
 
 
-def _rules(constants: Constants, prompts: Prompts | None, cache_tokens: float | None) -> npt.NDArray[np.void]:
+def _rules(constants: Constants, prompts: Prompts | None, cache_tokens: float | None, preempts: bool, prefilled: bool) -> npt.NDArray[np.void]:
     """What holds of every replica."""
-    rules = np.zeros(1, RULES)
-    rules["pool_bytes"], rules["cache_tokens"] = constants[0]["pool_bytes"], math.nan if cache_tokens is None else cache_tokens
+    c, rules = constants[0], np.zeros(1, RULES)
+    rules["pool_bytes"], rules["cache_tokens"] = c["pool_bytes"], math.nan if cache_tokens is None else cache_tokens
     if prompts is not None:
-        rules["block_tokens"] = prompts.block_tokens
-        rules["block_bytes"] = constants[0]["stored_token_bytes"] * prompts.block_tokens
+        rules["block_tokens"], rules["block_bytes"] = prompts.block_tokens, c["stored_token_bytes"] * prompts.block_tokens
+    if preempts:
+        rules["preempts"], rules["pool_bytes"] = 1.0, c["pool_bytes"] * (1.0 + _ROUNDING)
+        rules["growth_bytes"] = c["tokens_per_step"] * (c["stored_token_bytes"] + c["stored_cap_bytes"][: c["stored_caps"]].sum())
+    rules["prefilled"] = prefilled
     return rules
