@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from accelmodel.studies.optimize import optimize
     from accelmodel.studies.points import Point, evaluate, replica
     from accelmodel.studies.run import Run, run
-    from accelmodel.studies.simulate import Simulation, simulate
+    from accelmodel.studies.simulate import Pool, Simulation, simulate
     from accelmodel.studies.traces import Client, Trace
     from accelmodel.studies.validate import Report, validate
 
@@ -31,6 +31,7 @@ __all__ = [
     "InputError",
     "Library",
     "Point",
+    "Pool",
     "Replica",
     "Report",
     "Run",
@@ -54,6 +55,7 @@ _HOME = {
     "InputError": "errors",
     "Library": "catalog.library",
     "Point": "studies.points",
+    "Pool": "studies.simulate",
     "Replica": "core.replica",
     "Report": "studies.validate",
     "Run": "studies.run",

@@ -126,6 +126,7 @@ _COLUMNS = (
     Column("request", "1", "number of a request, in the order of arrivals, from 0", "integer"),
     Column("arrival_s", "s", "when a request arrives"),
     Column("replica", "1", "number of the replica that serves a request, from 0", "integer"),
+    Column("pool", "1", "name of the pool of replicas that serves a request", "string"),
     Column("prefill_replica", "1", "number of the replica that prefills a request, from 0, where pools are apart", "integer"),
     Column("priority", "1", "class of a request, 0 served first", "integer"),
     Column("cached_tokens", "token", "input tokens that the replica's prefix cache held"),

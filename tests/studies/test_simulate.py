@@ -230,7 +230,7 @@ def test_preemption_is_in_the_tables() -> None:
         # What is sampled has the means that the summary has by Little's law, and all who are there either wait or run.
         for name in ("waiting_requests", "running_requests", "kv_used_fraction"):
             assert np.trapezoid(series[name], series.time_s) / found.duration_s == pytest.approx(getattr(found, name), rel=0.03)
-        assert series.kv_used_fraction.max() <= 1.01
+        assert 0.9 < series.kv_used_fraction.max() <= 1.0
         in_system = (found.requests.to_pandas().request_latency_s.sum()) / found.duration_s
         assert found.waiting_requests + found.running_requests == pytest.approx(in_system, rel=0.01)
     assert preempt.energy_j > wait.energy_j * 0.9

@@ -19,15 +19,15 @@ from accelmodel.serving.simulation.step import PER_CONTEXT, SUMS, WEIGHTS_S, con
 PRIORITIES = 4  # classes of requests, 0 served first
 
 # One request: what is known of it, and what becomes of it (NaN until then). `kv_bytes` is what it reserves, or what it needs to be admitted where memory is
-# taken as needed; `beside_s` its delay beside the engine; `since_s` when it was last admitted, `sent_tokens` what it had sent when last evicted; `next` the one
-# behind it in its queue; its prompt is `blocks` blocks from `first_block` on.
+# taken as needed; `beside_s` its delay beside the engine; `since_s` when it was last admitted, `joined_s` when it then began to decode, `sent_tokens` what it had
+# sent when last evicted; `next` the one behind it in its queue; its prompt is `blocks` blocks from `first_block` on.
 REQUEST = np.dtype(
     [
         *(
             (name, "f8")
             for name in (
                 *("arrival_s", "input_tokens", "output_tokens", "kv_bytes", "beside_s", "admitted_s", "first_token_s", "finish_s", "cached_tokens"),
-                *("since_s", "sent_tokens"),
+                *("since_s", "joined_s", "sent_tokens"),
             )
         ),
         ("next", "i8"),
@@ -503,6 +503,7 @@ def _decode_passed(c: Any, s: Any, w: Any, slots: Any, heap: Integers, requests:
             requests[i]["first_token_s"] = s["clock_s"]
         if requests[i]["output_tokens"] - requests[i]["sent_tokens"] > 1.0:
             if w["preempts"] == 1.0:
+                requests[i]["joined_s"] = s["clock_s"]
                 s["used_bytes"] += stored_bytes(c, requests[i]["input_tokens"] + requests[i]["sent_tokens"] + 1.0) - requests[i]["kv_bytes"]
             _join(c, s, slots, heap, requests, i)
         else:
