@@ -127,8 +127,9 @@ class Latencies:
         arrival_s, beside_s, output = rows["arrival_s"], rows["beside_s"], rows["output_tokens"]
         with np.errstate(invalid="ignore", divide="ignore"):
             tpot_s = np.where(output > 1.0, (rows["finish_s"] - rows["first_token_s"]) / (output - 1.0), math.nan)
-        columns = (arrival_s, rows["input_tokens"], output, rows["cached_tokens"], rows["admitted_s"] - arrival_s)
-        return cls(*map(np.ascontiguousarray, columns), rows["first_token_s"] - arrival_s + beside_s, tpot_s, rows["finish_s"] - arrival_s + beside_s)
+        arrived, given, sent, cached = (np.ascontiguousarray(rows[name]) for name in ("arrival_s", "input_tokens", "output_tokens", "cached_tokens"))
+        ttft_s, latency_s = rows["first_token_s"] - arrival_s + beside_s, rows["finish_s"] - arrival_s + beside_s
+        return cls(arrived, given, sent, cached, rows["admitted_s"] - arrival_s, ttft_s, tpot_s, latency_s)
 
     def within(self, ttft_s: float | None, tpot_s: float | None) -> npt.NDArray[np.bool_]:
         """Who meets the targets."""

@@ -105,8 +105,9 @@ def simulate(
     cache of `prefix_cache_tokens` a replica: what the KV pool spares where absent, none at 0. Where the KV pool is full, requests `wait` for what they
     reserve, or `preempt`: memory is taken token by token, and the last admitted evicted and computed anew. `ttft_s` and `tpot_s` are the targets of goodput.
     Money is that of `evaluate`; the trace is the load, so that occupancy is 1 unless said otherwise. Where pools are apart (mode disaggregated), `replicas`
-    decode and `prefill_replicas` prefill. Of several pools each request goes to the first whose slice holds it; what is a pool's own is said there. `progress` is told how many requests are sent, of how many. InputError for wrong input, and for what is not
-    simulated: a power cap, a closed loop of clients at pools apart, preemption but on continuous batching.
+    decode and `prefill_replicas` prefill. Of several pools each request goes to the first whose slice holds it, and what is a pool's own is said there.
+    `progress` is told how many requests are sent, of how many. InputError for wrong input, for a request that no pool holds, and for what is not simulated: a
+    power cap, a closed loop of clients at pools apart or of several, preemption but on continuous batching.
     """
     own = {"replicas": replicas, "prefill_replicas": prefill_replicas, "routing": routing, "prefix_cache_tokens": prefix_cache_tokens}
     own |= {"largest_batch": largest_batch, "when_full": when_full}

@@ -19,8 +19,8 @@ from accelmodel.serving.simulation.step import PER_CONTEXT, SUMS, WEIGHTS_S, con
 PRIORITIES = 4  # classes of requests, 0 served first
 
 # One request: what is known of it, and what becomes of it (NaN until then). `kv_bytes` is what it reserves, or what it needs to be admitted where memory is
-# taken as needed; `beside_s` its delay beside the engine; `since_s` when it was last admitted, `joined_s` when it then began to decode, `sent_tokens` what it had
-# sent when last evicted; `next` the one behind it in its queue; its prompt is `blocks` blocks from `first_block` on.
+# taken as needed; `beside_s` its delay beside the engine; `since_s` when it was last admitted, `joined_s` when it then began to decode, `sent_tokens` what it
+# had sent when last evicted; `next` the one behind it in its queue; its prompt is `blocks` blocks from `first_block` on.
 REQUEST = np.dtype(
     [
         *(
