@@ -75,7 +75,8 @@ class Stays:
 
         rows = pool.requests
         if pool.stays is None:
-            return cls(rows["admitted_s"], rows["finish_s"], rows["finish_s"], rows["kv_bytes"], rows["kv_bytes"])
+            begin_s, end_s, kept = (np.ascontiguousarray(rows[name]) for name in ("admitted_s", "finish_s", "kv_bytes"))
+            return cls(begin_s, end_s, end_s, kept, kept)
         every = np.concatenate([rows, pool.stays])
         prompts = kv_bytes(replica.constants, rows["input_tokens"] + rows["sent_tokens"])
         evicted = kv_bytes(replica.constants, pool.stays["input_tokens"] + pool.stays["sent_tokens"])
@@ -94,18 +95,16 @@ class Stays:
         """How long each lasted."""
         return self.end_s - self.begin_s
 
-    def running(self, time_s: Array) -> Array:
-        """How many run at each time."""
-        return _counted(self.begin_s, time_s) - _counted(self.end_s, time_s)
-
-    def bytes_at(self, time_s: Array) -> Array:
-        """What they have of the KV pool at each time; while they decode it grows evenly with time."""
-        decoding_s = self.end_s - self.joined_s
-        growth = np.where(decoding_s > 0.0, self.last_bytes - self.first_bytes, 0.0) / np.where(decoding_s > 0.0, decoding_s, 1.0)
-        level = growth * self.joined_s
-        had = _counted(self.begin_s, time_s, self.first_bytes) - _counted(self.end_s, time_s, self.first_bytes)
-        rate, offset = (_counted(self.joined_s, time_s, weight) - _counted(self.end_s, time_s, weight) for weight in (growth, level))
-        return np.maximum(had + rate * time_s - offset, 0.0)
+    def at(self, time_s: Array) -> tuple[Array, Array]:
+        """How many run at each time, and what they have of the KV pool; while they decode it grows evenly with time."""
+        begun, ended = _Sampled(self.begin_s, time_s), _Sampled(self.end_s, time_s)
+        held_bytes = begun.so_far(self.first_bytes) - ended.so_far(self.first_bytes)
+        if self.last_bytes is not self.first_bytes:
+            joined, decoding_s = _Sampled(self.joined_s, time_s), self.end_s - self.joined_s
+            growth = np.where(decoding_s > 0.0, self.last_bytes - self.first_bytes, 0.0) / np.where(decoding_s > 0.0, decoding_s, 1.0)
+            rate, level = (joined.so_far(weight) - ended.so_far(weight) for weight in (growth, growth * self.joined_s))
+            held_bytes = held_bytes + rate * time_s - level
+        return begun.so_far() - ended.so_far(), np.maximum(held_bytes, 0.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -254,18 +253,22 @@ def series_table(served: Sequence[Served], first_s: float, last_s: float, sample
     waiting, running, held_bytes = np.zeros(samples), np.zeros(samples), np.zeros(samples)
     for one in served:
         for part in one.parts:
-            active = Stays.of(one.replica, part).running(time_s)
-            waiting += _counted(part.requests["arrival_s"], time_s) - _counted(part.requests["finish_s"], time_s) - active
+            active, part_bytes = Stays.of(one.replica, part).at(time_s)
+            waiting += _Sampled(part.requests["arrival_s"], time_s).so_far() - _Sampled(part.requests["finish_s"], time_s).so_far() - active
             running += active
         # Never more than the pool, whatever the interpolation says.
-        held_bytes += np.minimum(Stays.of(one.replica, one.parts[-1]).bytes_at(time_s), one.pool_bytes)
+        held_bytes += np.minimum(part_bytes, one.pool_bytes)
     used = held_bytes / sum(one.pool_bytes for one in served)
     return table({"time_s": time_s, "waiting_requests": waiting, "running_requests": running, "kv_used_fraction": used})
 
 
-def _counted(when_s: Array, time_s: Array, weight: Array | None = None) -> Array:
-    """How much has happened by each time, shape of `time_s`."""
-    order = np.argsort(when_s, kind="stable")
-    total = np.concatenate([[0.0], np.cumsum(np.ones(when_s.shape) if weight is None else weight[order])])
-    found: Array = total[np.searchsorted(when_s[order], time_s, side="right")]
-    return found
+class _Sampled:
+    """Events, by which of some times they have happened."""
+
+    def __init__(self, when_s: Array, time_s: Array) -> None:
+        self.first, self.samples = np.searchsorted(time_s, when_s), time_s.shape[0]
+
+    def so_far(self, weight: Array | None = None) -> Array:
+        """How many have happened by each time, or the sum of their weights."""
+        found: Array = np.cumsum(np.bincount(self.first, weight, self.samples + 1)[: self.samples])
+        return found

@@ -23,21 +23,16 @@ PRIORITIES = 4  # classes of requests, 0 served first
 # had sent when last evicted; `next` the one behind it in its queue; its prompt is `blocks` blocks from `first_block` on.
 REQUEST = np.dtype(
     [
-        *(
-            (name, "f8")
-            for name in (
-                *("arrival_s", "input_tokens", "output_tokens", "kv_bytes", "beside_s", "admitted_s", "first_token_s", "finish_s", "cached_tokens"),
-                *("since_s", "joined_s", "sent_tokens"),
-            )
-        ),
+        *((name, "f8") for name in ("arrival_s", "input_tokens", "output_tokens", "kv_bytes", "sent_tokens", "admitted_s", "first_token_s", "finish_s")),
         ("next", "i8"),
-        ("first_block", "i8"),
-        ("blocks", "i4"),
-        ("replica", "i4"),
         ("priority", "i4"),
         ("preemptions", "i4"),
+        ("replica", "i4"),
+        ("blocks", "i4"),
+        ("first_block", "i8"),
+        *((name, "f8") for name in ("cached_tokens", "beside_s", "since_s", "joined_s")),
     ]
-)
+)  # two lines of the cache, what is used most in the first
 
 # One replica between two iterations, or in the pass that ends at `pass_end_s` (inf: none). `sums` are of the decoding sequences' contexts, `growing` how many
 # of them grow. `partial` is the prompt begun (-1: none) and `partial_tokens` what of it is done; `passed` prompts are or will be through when the pass ends,
