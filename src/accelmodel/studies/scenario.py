@@ -5,10 +5,10 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from accelmodel.catalog.figures import Name, Strict, parse, read_toml
 from accelmodel.catalog.library import Library
@@ -113,6 +113,55 @@ class Fleet(Strict):
     cases: tuple[str, ...] = ()
     fleet_accelerators: tuple[_Count, ...] = Field(min_length=1)
     reference: str | None = None
+
+
+def _listed(value: Any) -> Any:
+    """A single number as a list of one."""
+    return value if isinstance(value, (list, tuple)) else (value,)
+
+
+_Demands = Annotated[tuple[_Positive, ...], Field(min_length=1), BeforeValidator(_listed)]
+_DEMANDS = ("tokens_per_day", "requests_per_day", "users")
+_OF_USERS = ("sessions_per_user_day", "turns_per_session", "input_tokens_per_turn", "output_tokens_per_turn")
+
+
+class Demanded(Strict):
+    """A demand, or several: exactly one of `tokens_per_day` (in the situation's mix of input and output), `requests_per_day` (of the situation's lengths) and
+    `users`, each a number or a list.
+
+    Of users, `sessions_per_user_day` and `turns_per_session` are needed, and `input_tokens_per_turn` and `output_tokens_per_turn`: the context grows by turn.
+    `system_prompt_tokens` stand before it, and `context_hit_fraction` of what was sent before is still in the prefix cache. The peak over the mean is that of
+    the `shape`, a name of the catalogue, or is given as `peak_to_mean`. Growth compounds over `years`.
+    """
+
+    tokens_per_day: _Demands | None = None
+    requests_per_day: _Demands | None = None
+    users: _Demands | None = None
+    sessions_per_user_day: _Positive | None = None
+    turns_per_session: Annotated[float, Field(ge=1)] | None = None
+    input_tokens_per_turn: _Positive | None = None
+    output_tokens_per_turn: _Positive | None = None
+    system_prompt_tokens: Annotated[float, Field(ge=0)] = 0.0
+    context_hit_fraction: _Share = 1.0
+    shape: str | None = None
+    peak_to_mean: Annotated[float, Field(ge=1)] | None = None
+    growth_fraction_per_year: Annotated[float, Field(gt=-1)] = 0.0
+    years: Annotated[float, Field(ge=0)] = 0.0
+
+    @model_validator(mode="after")
+    def _is_one_demand(self) -> Self:
+        given = [key for key in _DEMANDS if getattr(self, key) is not None]
+        if len(given) != 1:
+            raise ValueError(f"give exactly one of {', '.join(_DEMANDS)}, not {' and '.join(given) or 'none'}")
+        if (self.shape is None) == (self.peak_to_mean is None):
+            raise ValueError("give the load's shape or its peak_to_mean: one of them")
+        missing = [key for key in _OF_USERS if getattr(self, key) is None]
+        if self.users is not None and missing:
+            raise ValueError(f"a demand of users needs {', '.join(missing)}")
+        needless = [key for key in (*_OF_USERS, "system_prompt_tokens", "context_hit_fraction") if key in self.model_fields_set]
+        if self.users is None and needless:
+            raise ValueError(f"{needless[0]} is of users, of which none are given")
+        return self
 
 
 class DemandStudy(Strict):
