@@ -24,7 +24,7 @@ class Asked:
 
     def mean_requests_per_s(self, years: float) -> float:
         """Requests per second in the mean, `years` from now."""
-        return self.requests_per_day / SECONDS_PER_DAY * (1.0 + float(self.demand.growth_fraction_per_year)) ** years
+        return float(self.requests_per_day / SECONDS_PER_DAY * (1.0 + self.demand.growth_fraction_per_year) ** years)
 
 
 def shape_named(context: Context, name: str) -> Shape:
