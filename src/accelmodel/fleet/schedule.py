@@ -36,7 +36,7 @@ class Autoscaling:
 
     A replica is asked for `reaction_s` and `startup_s` before it is needed, and is paid for all that time; it stays on until it has not been needed
     for `minimum_on_h`, and so at least that long after its start. The fleet is scaled for `forecast_error_fraction` more than the load, so that a
-    load so much above its forecast is still carried. `minimum_replicas` are never switched off.
+    load so much above its forecast is still carried. `minimum_replicas` are never switched off, and `maximum_replicas` are all that there are.
     """
 
     startup_s: float = 0.0
@@ -44,6 +44,7 @@ class Autoscaling:
     minimum_on_h: float = 0.0
     forecast_error_fraction: float = 0.0
     minimum_replicas: int = 0
+    maximum_replicas: int | None = None
 
     def __post_init__(self) -> None:
         check_range("startup_s", self.startup_s, at_least=0, at_most=_HOURS_PER_DAY * SECONDS_PER_HOUR)
@@ -51,6 +52,8 @@ class Autoscaling:
         check_range("minimum_on_h", self.minimum_on_h, at_least=0, at_most=_HOURS_PER_DAY)
         check_range("forecast_error_fraction", self.forecast_error_fraction, at_least=0)
         check_range("minimum_replicas", self.minimum_replicas, at_least=0)
+        if self.maximum_replicas is not None:
+            check_range("maximum_replicas", self.maximum_replicas, at_least=self.minimum_replicas)
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,11 +129,15 @@ def static_schedule(load: npt.ArrayLike, headroom_fraction: float, *, step_h: fl
 def autoscaled_schedule(load: npt.ArrayLike, headroom_fraction: float, autoscaling: Autoscaling, *, step_h: float = 1.0) -> Schedule:
     """As many replicas as each hour needs, started ahead of need and kept on as `autoscaling` says.
 
-    At every minute the most that is needed from `minimum_on_h` ago until a replica asked for now would serve.
+    At every minute the most that is needed from `minimum_on_h` ago until a replica asked for now would serve. InputError where `maximum_replicas` do
+    not carry the load without an error of the forecast.
     """
     loads = np.asarray(load, float)
     forecast = needed_replicas(loads * (1 + autoscaling.forecast_error_fraction), headroom_fraction)
-    needed = np.maximum(_by_minute(forecast, step_h), autoscaling.minimum_replicas)
+    most = autoscaling.maximum_replicas
+    needed = np.clip(_by_minute(forecast, step_h), autoscaling.minimum_replicas, most)
+    if most is not None and most < (peak := int(needed_replicas(loads, headroom_fraction).max())):
+        raise InputError(f"{most} do not carry the busiest hour, which needs {peak}", key="maximum_replicas", value=most)
     lead = _minutes(autoscaling.startup_s) + _minutes(autoscaling.reaction_s)
     held = _minutes(autoscaling.minimum_on_h * SECONDS_PER_HOUR)
     on = np.roll(_largest_ahead(needed, lead + held), held)
@@ -219,7 +226,7 @@ class Draw:
         check_range("idle_w", self.idle_w, at_least=self.off_w)
         check_range("loaded_w", self.loaded_w, at_least=self.idle_w)
 
-    def mean_w(self, schedule: Schedule, installed: int, other_replicas: float = 0.0) -> float:
+    def mean_w(self, schedule: Schedule, installed: float, other_replicas: float = 0.0) -> float:
         """Mean draw of all that is installed, `other_replicas` of what is off being loaded with other work in the mean."""
         load, on = float(schedule.load.mean()), schedule.mean_replicas
         off = installed - on - other_replicas

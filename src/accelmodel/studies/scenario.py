@@ -183,6 +183,80 @@ class DemandStudy(Strict):
     spares_service_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.99
 
 
+class TroughWork(Strict):
+    """Work for the hours in which replicas would be off: tokens of the situation at another `tier` (or of another `workload`, at another load or latency
+    targets), or whatever pays `price_usd_per_accelerator_h`, such as training.
+
+    Of the troughs that last `minimum_h` or longer, less the start of a replica, `usable_fraction` is used: the rest is lost between jobs.
+    """
+
+    usable_fraction: _Share
+    minimum_h: Annotated[float, Field(ge=0)] = 1.0
+    price_usd_per_accelerator_h: _Positive | None = None
+    tier: str | None = None
+    workload: str | None = None
+    concurrency: _Positive | None = None
+    ttft_s: _Positive | None = None
+    tpot_s: _Positive | None = None
+
+    @property
+    def load(self) -> dict[str, Any]:
+        """Keys of the situation that its tokens override."""
+        return self.model_dump(include={"tier", "workload", "concurrency", "ttft_s", "tpot_s"}, exclude_none=True)
+
+    @model_validator(mode="after")
+    def _earns_in_one_way(self) -> Self:
+        if self.price_usd_per_accelerator_h is not None and self.load:
+            raise ValueError(f"price_usd_per_accelerator_h pays for hours whatever is done in them: leave out {next(iter(self.load))}, or it")
+        return self
+
+
+class ProvenBy(Strict):
+    """A simulation of the busiest hour: requests of a `trace` at that hour's rate, and the latency targets that `percentile` % of them meet.
+
+    The plan that is simulated is sized on the work that arrives in `percentile` % of the trace's windows of `burst_window_s`.
+    """
+
+    trace: str
+    ttft_s: _Positive | None = None
+    tpot_s: _Positive | None = None
+    percentile: Annotated[float, Field(gt=0, lt=100)] = 99.0
+    burst_window_s: _Positive = 10.0
+
+    @model_validator(mode="after")
+    def _has_a_target(self) -> Self:
+        if self.ttft_s is None and self.tpot_s is None:
+            raise ValueError("needs a target: ttft_s, tpot_s or both")
+        return self
+
+
+class ScheduleStudy(Demanded):
+    """A fleet through the hours of its shape's day or week: all of it on, autoscaled, and with other work in the troughs.
+
+    `headroom_fraction` of the replicas is left for bursts and queueing. A replica is started `reaction_s` and `startup_s` ahead of need, goes when it was not
+    needed for `minimum_on_h`, and the fleet is scaled for `forecast_error_fraction` more than the load, up to what the static fleet has. Off, it draws
+    `off_power_fraction` of what it draws idle. `proof` puts the busiest hour through the simulator.
+    """
+
+    kind: Literal["schedule"]
+    cases: tuple[str, ...] = ()
+    headroom_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    startup_s: Annotated[float, Field(ge=0, le=86_400)] = 300.0
+    reaction_s: Annotated[float, Field(ge=0, le=86_400)] = 60.0
+    minimum_on_h: Annotated[float, Field(ge=0, le=24)] = 0.0
+    forecast_error_fraction: Annotated[float, Field(ge=0)] = 0.05
+    minimum_replicas: Annotated[int, Field(ge=0)] = 0
+    off_power_fraction: _Share = 0.0
+    troughs: TroughWork | None = None
+    proof: ProvenBy | None = None
+
+    @model_validator(mode="after")
+    def _has_a_shape(self) -> Self:
+        if self.shape is None:
+            raise ValueError("needs a shape: peak_to_mean says nothing of the hours")
+        return self
+
+
 class PriceShock(Strict):
     """Margin of a mix of in-house silicon and a vendor's accelerators when the vendor's price moves."""
 
@@ -326,7 +400,21 @@ class Parity(Strict):
     baselines: Annotated[tuple[str, ...], Field(min_length=1)]
 
 
-_AnyStudy = Points | Fleet | DemandStudy | PriceShock | Day | OwnershipStudy | MarginStudy | Waterfall | CashFlowStudy | CapitalStudy | RefreshStudy | Parity
+_AnyStudy = (
+    Points
+    | Fleet
+    | DemandStudy
+    | ScheduleStudy
+    | PriceShock
+    | Day
+    | OwnershipStudy
+    | MarginStudy
+    | Waterfall
+    | CashFlowStudy
+    | CapitalStudy
+    | RefreshStudy
+    | Parity
+)
 Study = Annotated[_AnyStudy, Field(discriminator="kind")]
 
 
