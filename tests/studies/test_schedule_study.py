@@ -178,6 +178,15 @@ def test_what_the_simulation_refuses_is_no_plan(tmp_path):
         run(tmp_path, text, tokens_per_day=5e9)
 
 
+def test_a_saved_run_explains_its_numbers(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text(SCENARIO, encoding="utf-8")
+    made = am.run(path)
+    made.save(tmp_path / "out")
+    found = am.explain(tmp_path / "out", study="week", row=1, column="cost_usd_per_day")
+    assert found.term.value == made.tables["week"]["cost_usd_per_day"][1].as_py()
+
+
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [

@@ -79,6 +79,6 @@ def _session(asked: Demanded) -> Session:
         turns=asked.turns_per_session,
         input_tokens_per_turn=asked.input_tokens_per_turn,
         output_tokens_per_turn=asked.output_tokens_per_turn,
-        system_prompt_tokens=asked.system_prompt_tokens,
-        context_hit_fraction=asked.context_hit_fraction,
+        system_prompt_tokens=asked.system_prompt_tokens or 0.0,
+        context_hit_fraction=1.0 if asked.context_hit_fraction is None else asked.context_hit_fraction,
     )

@@ -130,8 +130,8 @@ class Demanded(Strict):
     `users`, each a number or a list.
 
     Of users, `sessions_per_user_day` and `turns_per_session` are needed, and `input_tokens_per_turn` and `output_tokens_per_turn`: the context grows by turn.
-    `system_prompt_tokens` stand before it, and `context_hit_fraction` of what was sent before is still in the prefix cache. The peak over the mean is that of
-    the `shape`, a name of the catalogue, or is given as `peak_to_mean`. Growth compounds over `years`.
+    `system_prompt_tokens` stand before it (none), and `context_hit_fraction` of what was sent before is still in the prefix cache (all). The peak over the
+    mean is that of the `shape`, a name of the catalogue, or is given as `peak_to_mean`. Growth compounds over `years`.
     """
 
     tokens_per_day: _Demands | None = None
@@ -141,8 +141,8 @@ class Demanded(Strict):
     turns_per_session: Annotated[float, Field(ge=1)] | None = None
     input_tokens_per_turn: _Positive | None = None
     output_tokens_per_turn: _Positive | None = None
-    system_prompt_tokens: Annotated[float, Field(ge=0)] = 0.0
-    context_hit_fraction: _Share = 1.0
+    system_prompt_tokens: Annotated[float, Field(ge=0)] | None = None
+    context_hit_fraction: _Share | None = None
     shape: str | None = None
     peak_to_mean: Annotated[float, Field(ge=1)] | None = None
     growth_fraction_per_year: Annotated[float, Field(gt=-1)] = 0.0
@@ -158,7 +158,7 @@ class Demanded(Strict):
         missing = [key for key in _OF_USERS if getattr(self, key) is None]
         if self.users is not None and missing:
             raise ValueError(f"a demand of users needs {', '.join(missing)}")
-        needless = [key for key in (*_OF_USERS, "system_prompt_tokens", "context_hit_fraction") if key in self.model_fields_set]
+        needless = [key for key in (*_OF_USERS, "system_prompt_tokens", "context_hit_fraction") if getattr(self, key) is not None]
         if self.users is None and needless:
             raise ValueError(f"{needless[0]} is of users, of which none are given")
         return self

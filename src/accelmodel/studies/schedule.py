@@ -317,7 +317,7 @@ def _rest_on_policy(context: Context, asked: ScheduleStudy) -> None:
             f"a replica serves {asked.startup_s:g} s after its start, is started {asked.reaction_s:g} s before that, and the fleet is scaled for "
             f"{asked.forecast_error_fraction:.0%} above the load, which an hour's shape foretells; as given",
         ),
-        Assumption(4, "draw", "a replica's draw goes with its load from idle to that at full goodput; engines draw more than that at part load"),
+        Assumption(4, "draw", "a replica's draw goes with its load from idle to that at full goodput; an engine may draw more than that at part load"),
     ]
     if asked.troughs is not None:
         text = f"{asked.troughs.usable_fraction:.0%} of the troughs of {asked.troughs.minimum_h:g} h and longer is used, and all of that work is sold; as given"
