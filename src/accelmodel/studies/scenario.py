@@ -164,23 +164,66 @@ class Demanded(Strict):
         return self
 
 
-class DemandStudy(Strict):
-    """A fleet for a demand: tokens a day (input and output, in the situation's mix), their peak over the mean, and what is held in reserve.
+class Reserved(Strict):
+    """What a fleet holds beyond its peak.
 
-    `headroom_fraction` of the replicas is left for queueing, `maintenance_fraction` drained; enough of the rest is up with the probability
-    `availability_target_fraction`, and a spare is at hand with `spares_service_fraction`. Growth compounds over `years`.
+    `headroom_fraction` of the replicas is left for bursts and queueing; where absent, as many as the traffic's bursts take. `maintenance_fraction` is drained;
+    enough of the rest is up with the probability `availability_target_fraction`, beside as many as fail at once with what systems share
+    (`correlated_accelerators`); a spare is at hand with `spares_service_fraction`.
+    """
+
+    headroom_fraction: Annotated[float, Field(ge=0, lt=1)] | None = None
+    maintenance_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.02
+    availability_target_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.999
+    spares_service_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.99
+    correlated_accelerators: Annotated[int, Field(ge=0)] = 0
+
+
+class Trafficked(Strict):
+    """How requests come, for percentiles and bursts: a trace, or requests with lognormal lengths and gamma times between arrivals (1: Poisson).
+
+    `percentile` of the requests meet the latency targets of the situation in the busiest `window_s`, by simulation with this `routing`. Where a trace has
+    prefixes, each replica caches `prefix_cache_tokens` of them: what its KV pool spares where absent, none at 0.
+    """
+
+    trace: str | None = None
+    trace_rate_factor: _Positive = 1.0
+    burstiness: _Positive = 1.0
+    input_variation: Annotated[float, Field(ge=0, le=5)] = 1.0
+    output_variation: Annotated[float, Field(ge=0, le=5)] = 0.8
+    percentile: Annotated[int, Field(ge=10, le=99)] = 99
+    window_s: _Positive = 300.0
+    prefix_cache_tokens: Annotated[float, Field(ge=0)] | None = None
+    routing: Literal["round-robin", "least-loaded", "session", "prefix-affine"] = "least-loaded"
+
+
+class SiteRoom(Strict):
+    """A site that takes part of a fleet: as much as this power at the meter feeds; the site's own figure where absent."""
+
+    site: str
+    facility_power_mw: _Positive | None = None
+
+
+class DemandStudy(Reserved, Trafficked):
+    """A fleet for a demand: tokens a day (input and output, in the situation's mix), or what a trace asks for, and the peak over the mean.
+
+    A trace without tokens is the demand itself, its rate x `trace_rate_factor` that of the peak. Growth compounds over `years`. `sites` are filled in order.
     """
 
     kind: Literal["demand"]
     cases: tuple[str, ...] = ()
-    tokens_per_day: tuple[_Positive, ...] = Field(min_length=1)
-    peak_to_mean: Annotated[float, Field(ge=1)]
+    tokens_per_day: tuple[_Positive, ...] = ()
+    peak_to_mean: Annotated[float, Field(ge=1)] = 1.0
     growth_fraction_per_year: Annotated[float, Field(gt=-1)] = 0.0
     years: Annotated[float, Field(ge=0)] = 0.0
-    headroom_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.1
-    maintenance_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.02
-    availability_target_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.999
-    spares_service_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.99
+    sites: tuple[SiteRoom, ...] = ()
+    power_diversity_fraction: Annotated[float, Field(gt=0, le=1)] = 1.0
+
+    @model_validator(mode="after")
+    def _something_is_asked_for(self) -> DemandStudy:
+        if not self.tokens_per_day and self.trace is None:
+            raise ValueError("give the demand: tokens_per_day, or a trace")
+        return self
 
 
 class TroughWork(Strict):
@@ -211,36 +254,18 @@ class TroughWork(Strict):
         return self
 
 
-class ProvenBy(Strict):
-    """A simulation of the busiest hour: requests of a `trace` at that hour's rate, and the latency targets that `percentile` % of them meet.
-
-    The plan that is simulated is sized on the work that arrives in `percentile` % of the trace's windows of `burst_window_s`.
-    """
-
-    trace: str
-    ttft_s: _Positive | None = None
-    tpot_s: _Positive | None = None
-    percentile: Annotated[float, Field(gt=0, lt=100)] = 99.0
-    burst_window_s: _Positive = 10.0
-
-    @model_validator(mode="after")
-    def _has_a_target(self) -> Self:
-        if self.ttft_s is None and self.tpot_s is None:
-            raise ValueError("needs a target: ttft_s, tpot_s or both")
-        return self
-
-
-class ScheduleStudy(Demanded):
+class ScheduleStudy(Demanded, Trafficked):
     """A fleet through the hours of its shape's day or week: all of it on, autoscaled, and with other work in the troughs.
 
-    `headroom_fraction` of the replicas is left for bursts and queueing. A replica is started `reaction_s` and `startup_s` ahead of need, goes when it was not
-    needed for `minimum_on_h`, and the fleet is scaled for `forecast_error_fraction` more than the load, up to what the static fleet has. Off, it draws
-    `off_power_fraction` of what it draws idle. `proof` puts the busiest hour through the simulator.
+    `headroom_fraction` of the replicas is left for bursts and queueing; where absent, as many as the traffic's bursts take. A replica is started `reaction_s`
+    and `startup_s` ahead of need, goes when it was not needed for `minimum_on_h`, and the fleet is scaled for `forecast_error_fraction` more than the load, up
+    to what the static fleet has. Off, it draws `off_power_fraction` of what it draws idle. Where the situation has latency targets, the busiest hour is put
+    through the simulator; requests are those of a `trace` at that hour's rate, or drawn.
     """
 
     kind: Literal["schedule"]
     cases: tuple[str, ...] = ()
-    headroom_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    headroom_fraction: Annotated[float, Field(ge=0, lt=1)] | None = None
     startup_s: Annotated[float, Field(ge=0, le=86_400)] = 300.0
     reaction_s: Annotated[float, Field(ge=0, le=86_400)] = 60.0
     minimum_on_h: Annotated[float, Field(ge=0, le=24)] = 0.0
@@ -248,12 +273,15 @@ class ScheduleStudy(Demanded):
     minimum_replicas: Annotated[int, Field(ge=0)] = 0
     off_power_fraction: _Share = 0.0
     troughs: TroughWork | None = None
-    proof: ProvenBy | None = None
 
     @model_validator(mode="after")
-    def _has_a_shape(self) -> Self:
+    def _has_hours_and_lengths(self) -> Self:
         if self.shape is None:
             raise ValueError("needs a shape: peak_to_mean says nothing of the hours")
+        if self.users is not None and self.trace is not None:
+            raise ValueError("users decide the lengths of requests, and so does a trace: leave one out")
+        if self.trace_rate_factor != 1.0:
+            raise ValueError("the demand decides the rate: trace_rate_factor says nothing here")
         return self
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -31,11 +29,11 @@ from accelmodel.studies.demanded import Asked, demands_of, lengths_of, shape_nam
 from accelmodel.studies.fleet import availability, goodput_of
 from accelmodel.studies.grid import misfit
 from accelmodel.studies.points import Point
-from accelmodel.studies.proof import CELL_REPLICAS, Proof, Targets, prove
+from accelmodel.studies.proof import Proof, Targets, prove
 from accelmodel.studies.run import Cell, Context, StudyResult
-from accelmodel.studies.scenario import REPLICA_KEYS, ProvenBy, ScheduleStudy, TroughWork
+from accelmodel.studies.scenario import MONEY_KEYS, ScheduleStudy, TroughWork
 from accelmodel.studies.traces import Trace
-from accelmodel.studies.traffic import burst_ratio, request_work, share_of
+from accelmodel.studies.traffic import burst_headroom, traffic_of
 from accelmodel.units import SECONDS_PER_DAY, SECONDS_PER_HOUR, TOKENS_PER_MTOK
 
 _SHOWN = [
@@ -44,7 +42,6 @@ _SHOWN = [
 ]
 _HOURS_PER_DAY = 24
 _W_PER_MW = 1e6
-_SAME_LENGTHS = 0.05  # a trace's mean lengths beyond so much of the situation's are told
 _BY_THE_HOUR = ("on-demand", "rental", "spot")  # terms on which an hour that is not used is not paid for
 
 STATIC, AUTOSCALED, TROUGHS = "static", "autoscaled", "troughs used"
@@ -60,17 +57,13 @@ class _Troughs:
 
 @dataclass(frozen=True)
 class _Fleet:
-    """A case with a demand: its load by the hour in replicas, what is planned for the busiest hour and the share of it left over, and the proof.
-
-    `burst_ratio` is by how much the busiest seconds stand above their hour; `headroom_fraction` holds it too, and what the simulation found beyond the plan.
-    """
+    """A case with a demand: its load by the hour in replicas, what is planned for the busiest hour, the share of replicas left over, and the proof."""
 
     cell: Cell
     point: Point
     asked: Asked
     load: npt.NDArray[np.float64]
     planned: int
-    burst_ratio: float
     headroom_fraction: float
     proof: Proof | None
 
@@ -87,16 +80,18 @@ def study(context: Context, asked: ScheduleStudy) -> StudyResult:
     rows: list[dict[str, Any]] = []
     notes: list[str] = []
     by_hour: list[dict[str, Any]] = []
-    proofs = None if asked.proof is None else _Proofs(asked.proof)
+    trace = _trace(context, asked)
+    lengths = lengths_of(asked) if trace is None else {name: float(getattr(trace, name).mean()) for name in ("input_tokens", "output_tokens")}
+    planner = _Planner(context, asked, shape, trace)
     for case in context.scenario.chosen(asked.cases):
-        cell = _cell(context, case, context.scenario.situation(case) | lengths_of(asked))
+        cell = _cell(context, case, context.scenario.situation(case) | lengths)
         point = context.point(cell)
         if not point.fits:
             notes.append(misfit(cell, 1, 1, point.kv_capacity_tokens > 0))
             continue
         troughs = None if asked.troughs is None else _troughs(context, cell, asked.troughs)
         for demand in demands_of(asked, point, shape.peak_to_mean_ratio):
-            fleet = _fleet(cell, point, demand, shape, asked, proofs)
+            fleet = planner.fleet(cell, point, demand)
             notes += _said_of_proof(fleet)
             if fleet.proof is None or fleet.proof.why_not is None:
                 schedules = _schedules(fleet, asked)
@@ -105,8 +100,6 @@ def study(context: Context, asked: ScheduleStudy) -> StudyResult:
                 rows += found
                 by_hour.append(_by_hour(fleet, schedules))
     _rest_on_policy(context, asked)
-    if proofs is not None:
-        notes += _other_lengths(context, asked, proofs.trace)
     if not rows:
         raise InputError("; ".join(notes) or "no case runs", key="cases")
     names = dict.fromkeys(name for row in rows for name in row)
@@ -124,41 +117,53 @@ def _cell(context: Context, case: str | None, situation: dict[str, Any]) -> Cell
     return cell
 
 
-def _fleet(cell: Cell, point: Point, demand: Asked, shape: Shape, asked: ScheduleStudy, proofs: _Proofs | None) -> _Fleet:
-    """The load by the hour, and the headroom that its busiest hour needs."""
-    load = replicas_to_carry(demand.demand.mean_rates(asked.years), goodput_of(point)) * np.array(shape.weights)
+@dataclass
+class _Planner:
+    """What the fleets of one study have in common, and the plans and proofs of them so far: by all that is not money, so that none is simulated twice."""
 
-    def planned(headroom: float) -> int:
-        return int(needed_replicas(load, headroom).max())
+    context: Context
+    asked: ScheduleStudy
+    shape: Shape
+    trace: Trace | None
+    proven: dict[tuple[Any, ...], tuple[int, Proof | None]] = field(default_factory=dict)
 
-    headroom = asked.headroom_fraction
-    if proofs is None:
-        return _Fleet(cell, point, demand, load, planned(headroom), 1.0, headroom, None)
-    rate = demand.mean_requests_per_s(asked.years) * shape.peak_to_mean_ratio
-    burst, proof = proofs.of(cell, rate, lambda ratio: planned(1.0 - (1.0 - headroom) / ratio), planned(headroom))
-    kept = 1.0 - (1.0 - headroom) / burst
-    if proof.replicas_proven is not None and not proof.held:
-        kept = 1.0 - float(load.max()) / proof.replicas_proven
-    return _Fleet(cell, point, demand, load, proof.replicas, burst, kept, proof)
+    def fleet(self, cell: Cell, point: Point, demand: Asked) -> _Fleet:
+        """The load by the hour, and the headroom that its busiest hour needs: for bursts or as asked, and for what the simulation found short."""
+        load = replicas_to_carry(demand.demand.mean_rates(self.asked.years), goodput_of(point)) * np.array(self.shape.weights)
+        rate = demand.mean_requests_per_s(self.asked.years) * self.shape.peak_to_mean_ratio
+        key = (rate, *sorted((name, value) for name, value in cell.situation.items() if name not in MONEY_KEYS))
+        if key not in self.proven:
+            self.proven[key] = self._plan(cell, point, float(load.max()), rate)
+        planned, proof = self.proven[key]
+        serving = planned if proof is None or proof.replicas_proven is None else proof.replicas_proven
+        headroom = self.asked.headroom_fraction
+        if headroom is None or serving > planned:
+            headroom = 1.0 - float(load.max()) / serving
+        return _Fleet(cell, point, demand, load, planned, headroom, proof)
+
+    def _plan(self, cell: Cell, point: Point, carrying: float, rate: float) -> tuple[int, Proof | None]:
+        """Replicas planned for the busiest hour, of which `carrying` take the mean, and their proof; None without latency targets."""
+        of, asked, seed = cell.replica, self.asked, self.context.seed
+        traffic = self.trace or traffic_of(asked, of, point, rate, carrying, seed)
+        targets = Targets(cell.situation.get("ttft_s"), cell.situation.get("tpot_s"), asked.percentile)
+        if asked.headroom_fraction is None:
+            planned = burst_headroom(of, traffic, rate, carrying, targets.ttft_s, asked.percentile, seed)
+        else:
+            planned = int(needed_replicas(np.array([carrying]), asked.headroom_fraction)[0])
+        if targets.ttft_s is None and targets.tpot_s is None:
+            return planned, None
+        how: dict[str, Any] = {"window_s": asked.window_s, "routing": asked.routing, "prefix_cache_tokens": asked.prefix_cache_tokens}
+        return planned, prove(of, traffic, rate, planned, targets, seed=seed, progress=self.context.progress, **how)
 
 
-class _Proofs:
-    """Bursts and proofs of the busiest hour by replica and rate: a case that differs in its money alone needs no second one."""
-
-    def __init__(self, asked: ProvenBy) -> None:
-        self.asked = asked
-        self.trace = Trace.of(asked.trace)
-        self.found: dict[tuple[Any, ...], tuple[float, Proof]] = {}
-
-    def of(self, cell: Cell, requests_per_s: float, plan: Callable[[float], int], about: int) -> tuple[float, Proof]:
-        """The burst ratio at some `about` replicas, and the proof of as many as `plan` makes of it."""
-        key = (requests_per_s, about, *(cell.situation.get(name) for name in REPLICA_KEYS))
-        if key not in self.found:
-            thick = share_of(self.trace, requests_per_s, about, CELL_REPLICAS).traffic
-            burst = burst_ratio(thick, request_work(cell.replica, thick), self.asked.burst_window_s, self.asked.percentile)
-            targets = Targets(self.asked.ttft_s, self.asked.tpot_s, self.asked.percentile)
-            self.found[key] = burst, prove(cell.replica, self.trace, requests_per_s, plan(burst), targets)
-        return self.found[key]
+def _trace(context: Context, asked: ScheduleStudy) -> Trace | None:
+    """The trace of a study; InputError for one with prefixes, whose hits are the caches' to find and no figure of a situation."""
+    if asked.trace is None:
+        return None
+    trace = context.trace(asked.trace)
+    if trace.hash_ids is not None:
+        raise InputError("has prefixes, which a schedule does not simulate: size it by a study of kind 'demand'", key="trace", value=asked.trace)
+    return trace
 
 
 def _schedules(fleet: _Fleet, asked: ScheduleStudy) -> tuple[Schedule, Schedule]:
@@ -212,6 +217,7 @@ def _row(fleet: _Fleet, policy: str, on: Schedule, static: Schedule, draw: Draw,
         "policy": policy,
         "cost_basis": cell.money.basis,
         fleet.asked.quantity: fleet.asked.value,
+        "replicas_planned": fleet.planned,
         "replicas": installed,
         "replicas_on": on.mean_replicas,
         "lower_bound_replicas": int(needed_replicas(fleet.load, 0.0).max()),
@@ -235,7 +241,7 @@ def _row(fleet: _Fleet, policy: str, on: Schedule, static: Schedule, draw: Draw,
     row["cost_usd_per_mtok"] = cost / tokens * TOKENS_PER_MTOK
     row |= _revenue(cell, rates, cost, row.get("troughs_revenue_usd_per_day", 0.0))
     if fleet.proof is not None:
-        row |= {"burst_ratio": fleet.burst_ratio, "replicas_planned": fleet.planned, "short_fraction": fleet.proof.short_fraction}
+        row |= {"replicas_proven": fleet.proof.replicas_proven, "short_fraction": fleet.proof.short_fraction}
     return row
 
 
@@ -326,7 +332,8 @@ def _rest_on_policy(context: Context, asked: ScheduleStudy) -> None:
 
 
 def _said_of_proof(fleet: _Fleet) -> list[str]:
-    return [] if fleet.proof is None else [f"{fleet.cell.case or fleet.cell.replica.system.name}: {fleet.proof.words}"]
+    name = fleet.cell.case or fleet.cell.replica.system.name
+    return [f"{name}: {fleet.proof.words}" if fleet.proof is not None else f"{name}: no latency targets are given, so that nothing is simulated"]
 
 
 def _said(fleet: _Fleet, rows: list[dict[str, Any]]) -> list[str]:
@@ -344,19 +351,6 @@ def _said(fleet: _Fleet, rows: list[dict[str, Any]]) -> list[str]:
         words += f"; with {row['troughs_used_fraction']:.0%} of the troughs sold, {row['saved_fraction']:.1%} net"
     outlived = cell.money.outlived(rows[0]["systems"], 1.0)
     return [words, *([f"{rows[0]['case']}: {outlived}"] if outlived else [])]
-
-
-def _other_lengths(context: Context, asked: ScheduleStudy, trace: Trace) -> list[str]:
-    """Where the trace of the proof has other mean lengths than the situations have: the proof then is of other requests than the demand's."""
-    means = {"input_tokens": float(trace.input_tokens.mean()), "output_tokens": float(trace.output_tokens.mean())}
-    found = []
-    for case in context.scenario.chosen(asked.cases):
-        lengths = context.with_workload(context.scenario.situation(case) | lengths_of(asked))
-        far = [key for key, mean in means.items() if not math.isclose(mean, lengths[key], rel_tol=_SAME_LENGTHS)]
-        if far:
-            words = ", ".join(f"{means[key]:,.0f} {key.replace('_', ' ')} instead of {lengths[key]:,.0f}" for key in far)
-            found.append(f"{case or 'base'}: the trace of the proof has {words} in the mean: it proves other requests than the demand's")
-    return found
 
 
 def _by_hour(fleet: _Fleet, schedules: tuple[Schedule, Schedule]) -> dict[str, Any]:
