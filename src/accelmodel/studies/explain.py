@@ -15,6 +15,7 @@ from accelmodel.columns import HIGH, LOW
 from accelmodel.columns import column as described
 from accelmodel.errors import InputError
 from accelmodel.studies import grid
+from accelmodel.studies.demanded import lengths_of
 from accelmodel.studies.run import SCHEMA, Cell, Context, study_kinds
 from accelmodel.studies.scenario import LOAD_KEYS, Scenario
 from accelmodel.studies.terms import SPREAD_EQUATION, PointTerms, Term, given, of_figure
@@ -252,7 +253,8 @@ class _FleetTerms:
 
     def _lower_bound_replicas(self) -> tuple[str, list[Term]]:
         rates = [self.point.term(name) for name in ("input_tokens_per_s", "output_tokens_per_s")]
-        return "tokens a second at the peak / what a replica carries", [*self.of("tokens_per_day"), self.asked_for("peak_to_mean"), *rates]
+        peak = "peak_to_mean" if self.asked.shape is None else "shape"
+        return "tokens a second at the peak / what a replica carries", [*self.of("tokens_per_day"), self.asked_for(peak), *rates]
 
     def _it_power_mw(self) -> tuple[str, list[Term]]:
         return "accelerators x all-in IT power", [*self.of("fleet_accelerators"), self.point.accelerator("it_power")]
@@ -277,7 +279,8 @@ class _FleetTerms:
 def _of_fleets(context: Context, asked: Any, row: int, found: Mapping[str, Any], column: str) -> Term:
     del row
     for case in context.scenario.chosen(asked.cases):
-        cell = context.cell(case, context.scenario.situation(case))
+        own = {} if asked.kind == "fleet" else lengths_of(asked)
+        cell = context.cell(case, context.scenario.situation(case) | own)
         if found["case"] == (cell.case or cell.replica.system.name):
             return _FleetTerms(context, cell, asked, found).term(column)
     raise AssertionError("the row was found before")
