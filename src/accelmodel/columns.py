@@ -242,7 +242,7 @@ _COLUMNS = (
 COLUMNS = {column.name: column for column in _COLUMNS}
 
 LOW, HIGH = "_low90", "_high90"
-_PERCENTILE = re.compile(r"(.+)_p(\d\d)(_[a-z]+)")
+_PERCENTILE = re.compile(r"(.+)_p(\d\d)(_sampling_error)?(_[a-z]+)")
 
 
 def column(name: str) -> Column:
@@ -259,7 +259,8 @@ def column(name: str) -> Column:
             bounded = COLUMNS[name.removesuffix(suffix)]
             return Column(name, bounded.unit, f"{word} end of the central 90 % of: {bounded.description}")
     of = _PERCENTILE.fullmatch(name)
-    if of and of[1] + of[3] in COLUMNS:
-        ranked = COLUMNS[of[1] + of[3]]
-        return Column(name, ranked.unit, f"{of[2]}th percentile over requests of: {ranked.description.replace(', mean over requests', '')}")
+    if of and of[1] + of[4] in COLUMNS:
+        ranked = COLUMNS[of[1] + of[4]]
+        text = f"{of[2]}th percentile over requests of: {ranked.description.replace(', mean over requests', '')}"
+        return Column(name, ranked.unit, f"half the width of the central 90 % of what other random numbers would give for: {text}" if of[3] else text)
     return COLUMNS[name]

@@ -11,7 +11,8 @@ import pyarrow as pa
 from accelmodel.core.replica import Replica
 from accelmodel.errors import InputError
 from accelmodel.results.table import constant, table
-from accelmodel.studies.points import check_columns
+from accelmodel.studies.percentiles import Draw
+from accelmodel.studies.points import check_columns, percentile_names
 from accelmodel.studies.run import Cell, Context, StudyResult
 from accelmodel.studies.scenario import LOAD_KEYS, Points
 
@@ -24,11 +25,13 @@ _SHOWN = (
 def study(context: Context, asked: Points) -> StudyResult:
     """Evaluate the grid; loads that differ only in numbers run through the kernel as one array."""
     wanted = check_columns(asked.columns or None)
+    ranked = percentile_names(wanted)
+    draw = Draw(asked.burstiness, asked.input_variation, asked.output_variation, context.seed)
     tables: list[pa.Table] = []
     notes: list[str] = []
     for cell, loads in parts(context, asked):
         columns = context.points(cell, loads)
-        found = table({**labels(cell, len(loads)), **columns})
+        found = table({**labels(cell, len(loads)), **columns, **context.percentiles(cell, loads, ranked, draw)})
         misfits = len(loads) - int(columns["fits"].true_count)
         if misfits:
             notes.append(misfit(cell, misfits, len(loads), bool(columns["concurrency"].null_count)))

@@ -17,12 +17,13 @@ from accelmodel.core.replica import Replica
 from accelmodel.errors import InputError
 from accelmodel.studies.assumptions import Assumption, assumptions, sources
 from accelmodel.studies.money import Money, library, money
-from accelmodel.studies.points import Load, Point, columns_of, load_of, point_of, replica
+from accelmodel.studies.points import Load, Point, columns_of, load_of, point_of, ranked_columns, replica
 from accelmodel.studies.scenario import LOAD_KEYS, MONEY_KEYS, REPLICA_KEYS, TARGET_KEYS, Scenario, blamed, load
 
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
+    from accelmodel.studies.percentiles import Draw
 
 ALONG_AXES = ("points", "margin")  # kinds of study that run over the axes
 SCHEMA = "accelmodel.run/1"
@@ -131,8 +132,9 @@ class Cell:
 class Context:
     """What the studies of one run share: the scenario, the catalogue, and what they rest on."""
 
-    def __init__(self, scenario: Scenario, catalog: Library, folder: Path) -> None:
+    def __init__(self, scenario: Scenario, catalog: Library, folder: Path, seed: int = 0) -> None:
         self.scenario = scenario
+        self.seed = seed
         self.folder = folder
         self.catalog = catalog
         self.assumptions: dict[tuple[str, str], Assumption] = {}
@@ -190,6 +192,10 @@ class Context:
     def points(self, cell: Cell, loads: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """Columns of a cell's operating points at some loads (each overriding keys of the situation)."""
         return columns_of(cell.replica, self._load(cell, loads), cell.money)
+
+    def percentiles(self, cell: Cell, loads: Sequence[Mapping[str, Any]], names: Sequence[str], draw: Draw) -> dict[str, Any]:
+        """Percentiles of a cell's operating points at some loads."""
+        return ranked_columns(cell.replica, self._load(cell, loads), cell.money, names, draw) if names else {}
 
     def point(self, cell: Cell) -> Point:
         """The operating point of a cell's own load."""
@@ -258,7 +264,7 @@ def run(
     for name in chosen:
         if name not in parsed.studies:
             raise InputError(f"the scenario has no study '{name}'", file=path, key="studies", value=name, allowed=parsed.studies)
-    context = Context(parsed, lib, path.parent)
+    context = Context(parsed, lib, path.parent, seed)
     result = Run(path.stem, parsed.title, parsed.description, path, seed, lib, parsed.model_dump(mode="json", exclude_none=True, by_alias=True))
     for name in chosen:
         if progress is not None:
