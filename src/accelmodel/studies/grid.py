@@ -44,7 +44,7 @@ def study(context: Context, asked: Points) -> StudyResult:
         missing = [name for name in wanted if name not in whole.column_names]
         if missing:
             raise InputError(f"no point has the column '{missing[0]}'", key="columns", value=missing[0], allowed=whole.column_names)
-        whole = whole.select([name for name in ("case", *context.scenario.axes, *wanted) if name in whole.column_names])
+        whole = whole.select([name for name in dict.fromkeys(("case", *context.scenario.axes, *wanted)) if name in whole.column_names])
     shown = [name for name in (*context.scenario.axes, *(wanted or _SHOWN)) if name in whole.column_names]
     return StudyResult("points", whole, summary, notes, list(dict.fromkeys(shown)))
 
