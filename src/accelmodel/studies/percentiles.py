@@ -1,7 +1,7 @@
 """Percentiles of operating points, by the simulator: requests like the point's, from a closed loop of clients or as they arrive at a rate.
 
-Only the requests in the middle of a run count, those that meet a server as full as it stays: `AHEAD` times as many as are in the system go before, as many
-as are in the system come after. At least `COUNTED` count, and `LIVES` times as many as are in the system, so that the 99th percentile has a hundred above it.
+Only the requests in the middle of a run count, those that meet a server as full as it stays: some times as many as are in the system go before, as many
+as are in the system come after (`Size`). At least 10,000 count, so that the 99th percentile has a hundred above it.
 
 How far a percentile may be off because other random numbers were not drawn is told by sections (Asmussen and Glynn, Stochastic Simulation, 2007, III.5):
 the requests that count are cut into `SECTIONS` runs; half the width of the central 90 % is t s / sqrt(SECTIONS), with s the standard deviation of the
@@ -13,9 +13,9 @@ from __future__ import annotations
 import functools
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -28,11 +28,20 @@ if TYPE_CHECKING:
     from accelmodel.studies.points import Array, Load
 
 LATENCIES = ("time_to_first_token", "time_per_output_token", "request_latency")
-COUNTED, LIVES, AHEAD, SECTIONS = 10_000, 4, 4, 10
+SECTIONS = 10
 _STUDENT_90 = 1.8331129326536335  # of SECTIONS - 1 degrees of freedom, 95 % one-sided
+_BRACKET, _LEAST = 1.2, 1e-3  # factor between two loads tried, and the least share of the first
 
 NAMES = tuple(f"{latency}_p{rank}{ending}_s" for latency in LATENCIES for rank in PERCENTILES for ending in ("", "_sampling_error"))
 _NAME = re.compile(rf"({'|'.join(LATENCIES)})_p(\d\d)(_sampling_error)?_s")
+
+
+class Size(NamedTuple):
+    """How many requests a steady run takes: `ahead` times as many as are in the system before any counts, then `counted`, or `lives` times as many."""
+
+    ahead: int = 4
+    counted: int = 10_000
+    lives: int = 4
 
 
 @dataclass(frozen=True)
@@ -61,10 +70,10 @@ class Steady:
     last: int
 
     @classmethod
-    def of(cls, input_tokens: float, output_tokens: float, in_system: float, requests_per_s: float | None, draw: Draw) -> Steady:
+    def of(cls, input_tokens: float, output_tokens: float, in_system: float, requests_per_s: float | None, draw: Draw, size: Size = Size()) -> Steady:
         """Requests for a loop of `in_system` clients, or at a rate at which about so many are in the system."""
         many = max(math.ceil(in_system), 1)
-        ahead, counted = AHEAD * many, max(COUNTED, LIVES * many)
+        ahead, counted = size.ahead * many, max(size.counted, size.lives * many)
         rate = 1.0 if requests_per_s is None else requests_per_s
         client = Client(
             rate, input_tokens, output_tokens, burstiness=draw.burstiness, input_variation=draw.input_variation, output_variation=draw.output_variation
@@ -98,6 +107,23 @@ def measured(name: str, latencies: dict[str, Array]) -> float:
         return float(np.percentile(seconds, rank))
     each = [np.percentile(section, rank) for section in np.array_split(seconds, SECTIONS)]
     return float(_STUDENT_90 * np.std(each, ddof=1) / math.sqrt(SECTIONS))
+
+
+def largest_within(holds: Callable[[float], bool], start: float, tolerance: float) -> float:
+    """The largest load, to within a share `tolerance`, that `holds`, which it does below it and not above: bracketed from `start`, then bisected; 0 where
+    none does down to a thousandth of it.
+    """
+    low, high = (start, math.inf) if holds(start) else (0.0, start)
+    while math.isinf(high):
+        low, high = (low * _BRACKET, high) if holds(low * _BRACKET) else (low, low * _BRACKET)
+    while not low:
+        if high < _LEAST * start:
+            return 0.0
+        low, high = (high / _BRACKET, high) if holds(high / _BRACKET) else (0.0, high / _BRACKET)
+    while high > low * (1.0 + tolerance):
+        middle = math.sqrt(low * high)
+        low, high = (middle, high) if holds(middle) else (low, middle)
+    return low
 
 
 def percentiles(replica: Replica, load: Load, fits: Any, names: Iterable[str], draw: Draw) -> dict[str, Array]:
