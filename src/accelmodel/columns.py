@@ -29,6 +29,7 @@ _COLUMNS = (
     Column("input_tokens", "token", "input tokens of a request, cached ones included"),
     Column("output_tokens", "token", "output tokens of a request"),
     Column("concurrency", "request", "requests in the system: clients of a closed loop"),
+    Column("mean_target_concurrency", "request", "clients at which the closed form's means meet the targets"),
     Column("requests_per_s", "request/s", "requests per second, whole replica"),
     Column("prefix_hit_fraction", "1", "share of input tokens that a prefix cache serves"),
     Column("occupancy", "1", "share of the hours in which the replica carries this load"),

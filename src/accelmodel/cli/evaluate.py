@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 @takes(REPLICA, LOAD | DRAWN)
 def evaluate(
     *,
-    columns: Annotated[list[str] | None, typer.Option(metavar="NAME[,NAME]...", help="Which columns, in which order; all where absent. Percentiles too: time_to_first_token_p99_s.")] = None,
+    columns: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME[,NAME]...", help="Which columns, in which order; all where absent. Percentiles too: time_to_first_token_p99_s."),
+    ] = None,
     anchor: Annotated[
         Path | None, typer.Option(metavar="MEASURED", help="Measurements of this very replica (isl, osl, concurrency, metric, value) that correct it.")
     ] = None,

@@ -15,8 +15,8 @@ from accelmodel.columns import HIGH, LOW
 from accelmodel.columns import column as described
 from accelmodel.errors import InputError
 from accelmodel.studies import grid
-from accelmodel.studies.run import SCHEMA, Cell, Context, study_kinds
 from accelmodel.studies.percentiles import NAMES
+from accelmodel.studies.run import SCHEMA, Cell, Context, study_kinds
 from accelmodel.studies.scenario import LOAD_KEYS, Scenario
 from accelmodel.studies.terms import SPREAD_EQUATION, PointTerms, Term, given, of_figure
 

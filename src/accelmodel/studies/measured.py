@@ -407,7 +407,9 @@ class _Build:
         stated = _RATE.search(text)
         if stated:
             rate = float(next(part for part in stated.groups() if part))
-            self.reader.assumed.append(f"requests {'evenly spaced' if _EVEN in text else 'arrive as a Poisson process'}, all of the mean length ({self.row.get('source')})")
+            self.reader.assumed.append(
+                f"requests {'evenly spaced' if _EVEN in text else 'arrive as a Poisson process'}, all of the mean length ({self.row.get('source')})"
+            )
         else:
             rate = self.measured_rate(rates, options.output_tokens)
             self.reader.assumed.append(f"requests arrive as a Poisson process at the rate of the answers, all of the mean length ({self.row.get('source')})")

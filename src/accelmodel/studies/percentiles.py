@@ -44,6 +44,9 @@ class Size(NamedTuple):
     lives: int = 4
 
 
+SIZE = Size()
+
+
 @dataclass(frozen=True)
 class Draw:
     """What is drawn about a load: how bursty arrivals at a rate are (coefficient of variation of the times between them, gamma; 1: Poisson), how much
@@ -62,7 +65,7 @@ class Draw:
 
 @dataclass(frozen=True)
 class Steady:
-    """Requests of a steady load: `trace`, by how many `clients` it is sent (None: at its own times), and which requests count, from `first` to before `last`."""
+    """Requests of a steady load: `trace`, by how many `clients` it is sent (None: at its own times); those from `first` to before `last` count."""
 
     trace: Trace
     clients: int | None
@@ -70,7 +73,7 @@ class Steady:
     last: int
 
     @classmethod
-    def of(cls, input_tokens: float, output_tokens: float, in_system: float, requests_per_s: float | None, draw: Draw, size: Size = Size()) -> Steady:
+    def of(cls, input_tokens: float, output_tokens: float, in_system: float, requests_per_s: float | None, draw: Draw, size: Size = SIZE) -> Steady:
         """Requests for a loop of `in_system` clients, or at a rate at which about so many are in the system."""
         many = max(math.ceil(in_system), 1)
         ahead, counted = size.ahead * many, max(size.counted, size.lives * many)
@@ -93,7 +96,6 @@ class Steady:
             seconds = rows[f"{name}_s"].to_numpy()[self.first : self.last]
             found[name] = seconds[~np.isnan(seconds)]
         return found
-
 
 
 def measured(name: str, latencies: dict[str, Array]) -> float:

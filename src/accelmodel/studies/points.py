@@ -189,7 +189,7 @@ def evaluate(
     terms = _money_of(replica, offers, books, occupancy, site, owner, tier, attribution, purchase_usd, catalog)
     asked = percentile_names(wanted)
     others = wanted if wanted is None else tuple(name for name in wanted if name not in asked)
-    ranked, metadata = {}, {"attribution": terms.attribution}
+    ranked, metadata = dict[str, Array](), dict[str, str](attribution=terms.attribution)
     if asked:
         from accelmodel.studies.percentiles import Draw
 

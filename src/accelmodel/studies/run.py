@@ -23,6 +23,7 @@ from accelmodel.studies.scenario import LOAD_KEYS, MONEY_KEYS, REPLICA_KEYS, TAR
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
+
     from accelmodel.studies.percentiles import Draw
 
 ALONG_AXES = ("points", "margin")  # kinds of study that run over the axes

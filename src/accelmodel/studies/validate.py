@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -23,6 +24,7 @@ from accelmodel.serving.steady_state import OUTPUTS, Grid, closed_loop
 from accelmodel.studies.measured import METRICS, Measurements, Run, measurements
 
 _MS = 1e3
+_LIMITS = ("ttft_limit_ms", "tpot_limit_ms")  # of 99th percentiles, in a report's rows
 _BUSY = 64.0  # clients above which a loop's first tokens are harder to foresee
 # Quantity -> which of the calibration's measures bounds it; throughput where not named.
 MEASURE_OF: dict[str, Measure] = {
@@ -155,7 +157,7 @@ class Report:
         return self.rows[self.rows["skipped_reason"].isna()]
 
     def summary(self) -> dict[str, Any]:
-        """Counts and errors: `rows, predicted, skipped, by_metric, by_accelerator, by_model, by_engine`, and of what the simulator predicts `by_simulated_load`."""
+        """Counts and errors: `rows, predicted, skipped, by_metric, by_accelerator, by_model, by_engine`; `by_simulated_load` of what the simulator predicts."""
         done = self.predicted
         by = {
             "by_accelerator": _names(done, "accelerator_name"),
@@ -180,7 +182,7 @@ class Report:
 
     def to_pandas(self) -> pd.DataFrame:
         """The rows as `--predictions` writes them."""
-        return self.rows.drop(columns=["accelerator_name", "model_name", "engine_name", "load", "run", "simulated"])
+        return self.rows.drop(columns=["accelerator_name", "model_name", "engine_name", "load", "run", "simulated", *_LIMITS])
 
     def save(self, path: str | Path) -> None:
         """Write the rows to a Parquet file, or CSV by its suffix; under another name until it is whole."""
@@ -246,9 +248,9 @@ def report(
     for number, tail in (tails or {}).items():
         reasons[number] = tail if isinstance(tail, str) else None
         if not isinstance(tail, str):
-            run = found.simulations[number]
+            one = found.simulations[number]
             predicted[number] = tail
-            low[number], high[number] = interval(run, metrics[number].partition("_ms")[0] + "_ms", tail, run.replica.calibration)
+            low[number], high[number] = interval(one, re.sub(r"_ms_\w+$", "_ms", metrics[number]), tail, one.replica.calibration)
     for number, (run, metric) in enumerate(zip(found.run_of, metrics, strict=True)):
         if run < 0:
             continue
@@ -268,6 +270,8 @@ def report(
     rows["load"] = [load_class(run) if run else None for run in known]
     rows["run"] = list(found.run_of)
     rows["simulated"] = [number in (tails or {}) for number in range(len(rows))]
+    for name in _LIMITS:
+        rows[name] = [_MS * getattr(found.simulations[number], f"{name[:-3]}_s") if number in found.simulations else math.inf for number in range(len(rows))]
     return Report(rows, tuple(found.assumptions))
 
 
