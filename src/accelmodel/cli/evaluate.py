@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from accelmodel.cli.options import DRAWN, LOAD, MONEY, REPLICA, Catalog, Format, Quiet, given, takes
-from accelmodel.cli.output import choice, emit_json, open_catalog, results, tell_of_compilation
+from accelmodel.cli.output import choice, emit_json, open_catalog, results, tell_of_compilation, tell_of_step
 from accelmodel.errors import DoesNotFitError
 
 if TYPE_CHECKING:
@@ -54,6 +54,8 @@ def evaluate(
         whole = point if wanted is None else points.evaluate(replica, **given(options, LOAD), **prices, catalog=library)
         _refuse_what_cannot_run(whole, replica)
     seed = {"seed": drawn.get("seed", 0)} if points.percentile_names(wanted) else {}
+    if seed and options["requests_per_s"] is None:
+        tell_of_step(drawn, quiet=quiet)
     _show(point, replica, terms, seed, as_json=as_json)
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from accelmodel.cli.options import DRAWN, MONEY, SEARCHED_LOAD, SEARCHED_REPLICA, Catalog, Format, Quiet, given, takes
-from accelmodel.cli.output import choice, emit_json, open_catalog, results, tell, tell_of_compilation
+from accelmodel.cli.output import choice, emit_json, open_catalog, results, tell, tell_of_compilation, tell_of_step
 
 _SHOWN = (
     *("system", "accelerators", "tensor_parallel", "attention_data_parallel", "expert_parallel", "concurrency"),
@@ -41,6 +41,8 @@ def optimize(
     tell_of_compilation(quiet=quiet)
     if options["ttft_s"] is None and options["tpot_s"] is None:
         tell("no latency target (--ttft-s, --tpot-s): every replica runs the largest load that its memory holds", quiet=quiet)
+    if percentile is not None:
+        tell_of_step(given(options, _DRAWN), quiet=quiet)
     asked = given(options, SEARCHED_REPLICA) | given(options, SEARCHED_LOAD) | given(options, MONEY) | given(options, _DRAWN)
     found = search(**asked, top=top, by=by, percentile=percentile, catalog=library)
     if output_format == "json":

@@ -52,8 +52,8 @@ raised until it hardly holds. A rate's own throughput says little where everythi
 """
 _RAISED = """\
 Such a benchmark publishes the largest rate at which the 99th percentiles of first tokens and tokens stay within limits. Predicted is the largest rate at which
-the simulated ones do: what a server is sold for, and not given. Submitters on like hardware differ by 9 % (median). Beside it the tails at the measured rate
-over their limits (rows): where one is near 1, it is what bounds the rate; both do, each for some models.
+the simulated ones do: what a server is sold for, and not given. Beside it the tails at the measured rate over their limits (rows): where one is near 1, it is
+what bounds the rate; both do, each for some models.
 """
 _REACHABLE = """\
 Median / mean % (rows). *Repeats*: rows that share every published label with a row of another value, against the middle of those values: no

@@ -38,6 +38,8 @@ def study(context: Context, asked: Points) -> StudyResult:
         if late := _late(cell, columns):
             notes.append(late)
         tables.append(found)
+    if ranked and draw.in_step and any(context.is_loop(cell, loads) for cell, loads in parts(context, asked)):
+        notes.append(draw.in_step)
     whole = pa.concat_tables(tables, promote_options="permissive").unify_dictionaries()
     summary = _summary(whole)
     if wanted:

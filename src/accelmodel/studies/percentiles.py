@@ -58,6 +58,12 @@ class Draw:
     output_variation: float = 0.0
     seed: int = 0
 
+    @property
+    def in_step(self) -> str | None:
+        """What to know of a closed loop of such requests; None where their lengths vary."""
+        message = "requests of equal lengths keep in step in a closed loop and wait for each other: input_variation and output_variation say how lengths vary"
+        return None if self.input_variation or self.output_variation else message
+
     def __post_init__(self) -> None:
         if isinstance(self.seed, bool) or not hasattr(self.seed, "__index__") or self.seed < 0:
             raise InputError("must be a whole number of at least 0", key="seed", value=self.seed)

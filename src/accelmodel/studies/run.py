@@ -198,6 +198,10 @@ class Context:
         """Percentiles of a cell's operating points at some loads."""
         return ranked_columns(cell.replica, self._load(cell, loads), cell.money, names, draw) if names else {}
 
+    def is_loop(self, cell: Cell, loads: Sequence[Mapping[str, Any]]) -> bool:
+        """Whether clients send the loads of a cell, not a rate."""
+        return "requests_per_s" not in cell.situation and not any("requests_per_s" in one for one in loads)
+
     def point(self, cell: Cell) -> Point:
         """The operating point of a cell's own load."""
         return self.point_at(cell, {})
