@@ -16,7 +16,7 @@ import accelmodel as am
 from accelmodel.cli.main import execute
 from accelmodel.studies.terms import Term
 
-SCENARIOS = ("quickstart", "rainier", "margin-shield", "deepseek-day", "thirty-percent")
+SCENARIOS = ("quickstart", "rainier", "margin-shield", "deepseek-day", "thirty-percent", "trace-sizing")
 
 
 @pytest.fixture(scope="module")

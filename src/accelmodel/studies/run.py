@@ -19,6 +19,7 @@ from accelmodel.studies.assumptions import Assumption, assumptions, sources
 from accelmodel.studies.money import Money, library, money
 from accelmodel.studies.points import Load, Point, columns_of, load_of, point_of, ranked_columns, replica
 from accelmodel.studies.scenario import LOAD_KEYS, MONEY_KEYS, REPLICA_KEYS, TARGET_KEYS, Scenario, blamed, load
+from accelmodel.studies.traces import Trace, trace_file
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -133,9 +134,10 @@ class Cell:
 class Context:
     """What the studies of one run share: the scenario, the catalogue, and what they rest on."""
 
-    def __init__(self, scenario: Scenario, catalog: Library, folder: Path, seed: int = 0) -> None:
+    def __init__(self, scenario: Scenario, catalog: Library, folder: Path, seed: int = 0, progress: Callable[[str], None] | None = None) -> None:
         self.scenario = scenario
         self.seed = seed
+        self.progress = progress
         self.folder = folder
         self.catalog = catalog
         self.assumptions: dict[tuple[str, str], Assumption] = {}
@@ -172,7 +174,13 @@ class Context:
     def beside(self, name: str) -> str:
         """A path as the scenario means it: relative to its own folder where it names a file there; a name as it is."""
         path = self.folder / name
-        return str(path) if name.endswith((".json", ".toml")) and path.is_file() else name
+        return str(path) if name.endswith((".json", ".toml", ".parquet", ".csv")) and path.is_file() else name
+
+    def trace(self, name: str) -> Trace:
+        """A trace by its shipped name or path, which the run then freezes with its other files."""
+        file = trace_file(self.beside(name))
+        self.catalog.used.add(file)
+        return Trace.read(file)
 
     def with_workload(self, situation: dict[str, Any]) -> dict[str, Any]:
         """The situation with the token counts of its workload where it names one; keys of its own win."""
@@ -269,7 +277,7 @@ def run(
     for name in chosen:
         if name not in parsed.studies:
             raise InputError(f"the scenario has no study '{name}'", file=path, key="studies", value=name, allowed=parsed.studies)
-    context = Context(parsed, lib, path.parent, seed)
+    context = Context(parsed, lib, path.parent, seed, progress)
     result = Run(path.stem, parsed.title, parsed.description, path, seed, lib, parsed.model_dump(mode="json", exclude_none=True, by_alias=True))
     for name in chosen:
         if progress is not None:

@@ -121,23 +121,66 @@ class Fleet(Strict):
     reference: str | None = None
 
 
-class DemandStudy(Strict):
-    """A fleet for a demand: tokens a day (input and output, in the situation's mix), their peak over the mean, and what is held in reserve.
+class Reserved(Strict):
+    """What a fleet holds beyond its peak.
 
-    `headroom_fraction` of the replicas is left for queueing, `maintenance_fraction` drained; enough of the rest is up with the probability
-    `availability_target_fraction`, and a spare is at hand with `spares_service_fraction`. Growth compounds over `years`.
+    `headroom_fraction` of the replicas is left for bursts and queueing; where absent, as many as the traffic's bursts take. `maintenance_fraction` is drained;
+    enough of the rest is up with the probability `availability_target_fraction`, beside as many as fail at once with what systems share
+    (`correlated_accelerators`); a spare is at hand with `spares_service_fraction`.
+    """
+
+    headroom_fraction: Annotated[float, Field(ge=0, lt=1)] | None = None
+    maintenance_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.02
+    availability_target_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.999
+    spares_service_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.99
+    correlated_accelerators: Annotated[int, Field(ge=0)] = 0
+
+
+class Trafficked(Strict):
+    """How requests come, for percentiles and bursts: a trace, or requests with lognormal lengths and gamma times between arrivals (1: Poisson).
+
+    `percentile` of the requests meet the latency targets of the situation in the busiest `window_s`, by simulation with this `routing`. Where a trace has
+    prefixes, each replica caches `prefix_cache_tokens` of them: what its KV pool spares where absent, none at 0.
+    """
+
+    trace: str | None = None
+    trace_rate_factor: _Positive = 1.0
+    burstiness: _Positive = 1.0
+    input_variation: Annotated[float, Field(ge=0, le=5)] = 1.0
+    output_variation: Annotated[float, Field(ge=0, le=5)] = 0.8
+    percentile: Annotated[int, Field(ge=10, le=99)] = 99
+    window_s: _Positive = 300.0
+    prefix_cache_tokens: Annotated[float, Field(ge=0)] | None = None
+    routing: Literal["round-robin", "least-loaded", "session", "prefix-affine"] = "least-loaded"
+
+
+class SiteRoom(Strict):
+    """A site that takes part of a fleet: as much as this power at the meter feeds; the site's own figure where absent."""
+
+    site: str
+    facility_power_mw: _Positive | None = None
+
+
+class DemandStudy(Reserved, Trafficked):
+    """A fleet for a demand: tokens a day (input and output, in the situation's mix), or what a trace asks for, and the peak over the mean.
+
+    A trace without tokens is the demand itself, its rate x `trace_rate_factor` that of the peak. Growth compounds over `years`. `sites` are filled in order.
     """
 
     kind: Literal["demand"]
     cases: tuple[str, ...] = ()
-    tokens_per_day: tuple[_Positive, ...] = Field(min_length=1)
-    peak_to_mean: Annotated[float, Field(ge=1)]
+    tokens_per_day: tuple[_Positive, ...] = ()
+    peak_to_mean: Annotated[float, Field(ge=1)] = 1.0
     growth_fraction_per_year: Annotated[float, Field(gt=-1)] = 0.0
     years: Annotated[float, Field(ge=0)] = 0.0
-    headroom_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.1
-    maintenance_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.02
-    availability_target_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.999
-    spares_service_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.99
+    sites: tuple[SiteRoom, ...] = ()
+    power_diversity_fraction: Annotated[float, Field(gt=0, le=1)] = 1.0
+
+    @model_validator(mode="after")
+    def _something_is_asked_for(self) -> DemandStudy:
+        if not self.tokens_per_day and self.trace is None:
+            raise ValueError("give the demand: tokens_per_day, or a trace")
+        return self
 
 
 class PriceShock(Strict):
