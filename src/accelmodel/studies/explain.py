@@ -16,6 +16,7 @@ from accelmodel.columns import column as described
 from accelmodel.errors import InputError
 from accelmodel.studies import grid
 from accelmodel.studies.demanded import lengths_of
+from accelmodel.studies.percentiles import NAMES
 from accelmodel.studies.run import SCHEMA, Cell, Context, study_kinds
 from accelmodel.studies.scenario import LOAD_KEYS, Scenario
 from accelmodel.studies.terms import SPREAD_EQUATION, PointTerms, Term, given, of_figure
@@ -58,7 +59,7 @@ def explain(run_dir: str | Path, *, study: str, row: int, column: str) -> Explan
     catalog = Library(folder / "inputs")
     scenario = parse(Scenario, _asked(document["inputs"]), folder / "run.json")
     asked: Any = scenario.studies[study]
-    again = Context(scenario, catalog, folder / "inputs")
+    again = Context(scenario, catalog, folder / "inputs", document["seed"])
     found = study_kinds()[asked.kind](again, asked).table.slice(row, 1).to_pylist()[0]
     if not _same(found.get(column), written[column]):
         versions = f"version {document['version']} of the engine wrote {written[column]}, this one finds {found.get(column)}"
@@ -156,6 +157,8 @@ def _of_points(context: Context, asked: Any, row: int, found: Mapping[str, Any],
         if left < len(loads):
             if column in grid.labels(cell, 1):
                 return _label(cell, found, column)
+            if column in NAMES:
+                return _plain(found, column)  # a percentile has no parts: the simulation is the equation
             return _point_terms(context, cell, loads[left]).term(column)
         left -= len(loads)
     raise AssertionError("the row was found before")

@@ -99,11 +99,17 @@ class Range(Strict):
 
 
 class Points(Strict):
-    """Operating points of every case at every value of the axes."""
+    """Operating points of every case at every value of the axes.
+
+    `columns` may name percentiles (`time_to_first_token_p99_s`): the simulator makes them, of arrivals and lengths that vary as the other keys say.
+    """
 
     kind: Literal["points"]
     cases: tuple[str, ...] = ()
     columns: tuple[str, ...] = ()
+    burstiness: _Positive = 1.0
+    input_variation: Annotated[float, Field(ge=0)] = 0.0
+    output_variation: Annotated[float, Field(ge=0)] = 0.0
 
 
 class Fleet(Strict):
