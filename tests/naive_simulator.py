@@ -167,6 +167,7 @@ class Server:
         self.running.append(first)
         self.peak_bytes = max(self.peak_bytes, self.reserved_bytes())
         first.admitted_s = first.admitted_s if first.preemptions else self.clock_s
+        first.behind = first.cached_tokens
         if self.cache is not None:
             found = self.cache.found(first.blocks)
             first.behind = min(found * self.cache.block_tokens, first.input_tokens + first.sent - 1)

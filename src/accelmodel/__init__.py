@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from accelmodel.studies.explain import explain
     from accelmodel.studies.optimize import optimize
     from accelmodel.studies.points import Point, evaluate, replica
+    from accelmodel.studies.proof import Proof, Targets, prove
     from accelmodel.studies.run import Run, run
     from accelmodel.studies.simulate import Pool, Simulation, simulate
     from accelmodel.studies.traces import Client, Trace
@@ -32,10 +33,12 @@ __all__ = [
     "Library",
     "Point",
     "Pool",
+    "Proof",
     "Replica",
     "Report",
     "Run",
     "Simulation",
+    "Targets",
     "Trace",
     "anchor",
     "calibrate",
@@ -43,6 +46,7 @@ __all__ = [
     "evaluate",
     "explain",
     "optimize",
+    "prove",
     "replica",
     "run",
     "simulate",
@@ -56,16 +60,19 @@ _HOME = {
     "Library": "catalog.library",
     "Point": "studies.points",
     "Pool": "studies.simulate",
+    "Proof": "studies.proof",
     "Replica": "core.replica",
     "Report": "studies.validate",
     "Run": "studies.run",
     "Simulation": "studies.simulate",
+    "Targets": "studies.proof",
     "Trace": "studies.traces",
     "anchor": "studies.anchor",
     "calibrate": "studies.calibrate",
     "evaluate": "studies.points",
     "explain": "studies.explain",
     "optimize": "studies.optimize",
+    "prove": "studies.proof",
     "replica": "studies.points",
     "run": "studies.run",
     "simulate": "studies.simulate",

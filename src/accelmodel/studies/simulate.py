@@ -14,7 +14,7 @@ from accelmodel.core.replica import Replica
 from accelmodel.errors import InputError
 from accelmodel.studies.money import HOME_SITE, OWNER, money
 from accelmodel.studies.points import Point, check_targets
-from accelmodel.studies.served import Served, requests_table, series_table, span, summary
+from accelmodel.studies.simulation_tables import Outcome, requests_table, series_table, span, summary
 from accelmodel.studies.traces import Trace
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ def simulate(
     for number, (pool, places, price) in enumerate(zip(pools, shares, terms, strict=True)):
         told = None if progress is None else _after(progress, before, load.requests)
         found = _serve(pool, load if len(pools) == 1 else load.picked(places), clients, told)
-        served.append(Served(pool.name or str(number), pool.replica, found, price, pool.routing, places))
+        served.append(Outcome(pool.name or str(number), pool.replica, found, price, pool.routing, places))
         before += places.size
     first_s, last_s = span(served)
     by_pool = {one.name: summary([one], last_s - first_s, ttft_s, tpot_s) for one in served} if len(served) > 1 else {}
@@ -190,6 +190,7 @@ def _serve(pool: Pool, load: Trace, clients: int | None, progress: Callable[[int
         "priority": load.priority,
         "sessions": load.session,
         "prompts": prompts,
+        "cached_tokens": load.cached_tokens,
         "cache_tokens": pool.prefix_cache_tokens,
         "largest_batch": pool.largest_batch or LARGEST_BATCH,
         "progress": progress,

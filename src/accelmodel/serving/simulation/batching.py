@@ -422,7 +422,7 @@ def _admit(s: Any, w: Any, requests: Any, i: int, blocks: Integers, lru: Any, ho
         requests[i]["since_s"] = s["clock_s"]
     if requests[i]["preemptions"] == 0:
         requests[i]["admitted_s"] = s["clock_s"]
-    s["partial_tokens"] = s["behind_tokens"] = 0.0
+    s["partial_tokens"], s["behind_tokens"] = 0.0, requests[i]["cached_tokens"]
     if w["block_tokens"] > 0.0:
         first = requests[i]["first_block"]
         found = matched(blocks, holders, r, first, requests[i]["blocks"])

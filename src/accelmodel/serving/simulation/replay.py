@@ -326,6 +326,7 @@ def replay(
     priority: Integers | None = None,
     sessions: Integers | None = None,
     prompts: Prompts | None = None,
+    cached_tokens: Array | None = None,
     cache_tokens: float | None = None,
     largest_batch: int = LARGEST_BATCH,
     when_full: str = "wait",
@@ -335,8 +336,8 @@ def replay(
     """Serve n requests, arrays (n,) in the order of their arrivals, on `replicas` replicas.
 
     With `clients`, arrivals are not given but found: each client sends the next request when its last one is done. Where the KV pool is full, requests wait
-    or preempt. Of `prefilled` requests only the steps are left. `progress` is called with the requests sent and all. InputError for a request that no replica
-    can hold, naming it.
+    or preempt. Of `prefilled` requests only the steps are left. `cached_tokens` of each prompt need no prefill, wherever it is served; `prompts` with a cache
+    find out for themselves. `progress` is called with the requests sent and all. InputError for a request that no replica can hold, naming it.
     """
     n, preempts = arrival_s.shape[0], when_full == "preempt"
     requests = np.zeros(n, REQUEST)
@@ -346,6 +347,7 @@ def replay(
         requests[name] = math.nan
     _refuse_misfits(constants, requests)
     requests["priority"] = 0 if priority is None else priority
+    requests["cached_tokens"] = 0.0 if cached_tokens is None else np.minimum(cached_tokens, input_tokens - 1.0)
     rules = _rules(constants, prompts, cache_tokens, preempts, prefilled)
     blocks, kinds = (np.zeros(0, np.int64), 0) if prompts is None else (prompts.blocks, prompts.kinds)
     if prompts is not None:
@@ -431,6 +433,7 @@ def replay_pools(
     priority: Integers | None = None,
     sessions: Integers | None = None,
     prompts: Prompts | None = None,
+    cached_tokens: Array | None = None,
     cache_tokens: float | None = None,
     largest_batch: int = LARGEST_BATCH,
     progress: Callable[[int, int], None] | None = None,
@@ -450,6 +453,7 @@ def replay_pools(
         routing=routing,
         sessions=sessions,
         prompts=prompts,
+        cached_tokens=cached_tokens,
         cache_tokens=cache_tokens,
         progress=progress,
         **shared,

@@ -30,7 +30,7 @@ _MILLION = 1e6
 
 
 @dataclass(frozen=True, eq=False)
-class Served:
+class Outcome:
     """What a pool made of its requests, which stand at `places` of the trace."""
 
     name: str
@@ -136,13 +136,13 @@ class Latencies:
         return good
 
 
-def span(served: Sequence[Served]) -> tuple[float, float]:
+def span(served: Sequence[Outcome]) -> tuple[float, float]:
     """From the first arrival to the last token."""
     every = [one.found.requests for one in served]
     return min(float(rows["arrival_s"].min()) for rows in every), max(float((rows["finish_s"] + rows["beside_s"]).max()) for rows in every)
 
 
-def requests_table(served: Sequence[Served]) -> pa.Table:
+def requests_table(served: Sequence[Outcome]) -> pa.Table:
     """One row a request, in the order of the trace; of several pools with their names."""
     import pyarrow as pa
 
@@ -174,7 +174,7 @@ def _of_each(rows: pa.Table) -> pa.Table:
     return rows.cast(pa.schema(fields, metadata=rows.schema.metadata))
 
 
-def summary(served: Sequence[Served], duration_s: float, ttft_s: float | None, tpot_s: float | None) -> Point:
+def summary(served: Sequence[Outcome], duration_s: float, ttft_s: float | None, tpot_s: float | None) -> Point:
     """What pools made of their requests together, in `duration_s`."""
     rows = np.concatenate([one.found.requests for one in served]) if len(served) > 1 else served[0].found.requests
     of, replicas = Latencies.of(rows), sum(one.replicas for one in served)
@@ -217,7 +217,7 @@ def _percentiles(name: str, seconds: Array) -> dict[str, Any]:
     return {f"{name}_s": float(known.mean())} | {f"{name}_p{rank}_s": float(value) for rank, value in zip(PERCENTILES, ranked, strict=True)}
 
 
-def _energy_and_cost(served: Sequence[Served], duration_s: float) -> dict[str, Any]:
+def _energy_and_cost(served: Sequence[Outcome], duration_s: float) -> dict[str, Any]:
     """Energy and cost of all replicas over the duration; None where a figure is unknown."""
     from accelmodel.serving.simulation.energy import energy_j
 
@@ -237,7 +237,7 @@ def _energy_and_cost(served: Sequence[Served], duration_s: float) -> dict[str, A
     return {name: None if math.isnan(value) else value for name, value in values.items()} | {"cost_basis": _named(one.terms.basis for one in served)}
 
 
-def _usd_per_h(one: Served, power_w: Array) -> float:
+def _usd_per_h(one: Outcome, power_w: Array) -> float:
     """What a pool's replicas cost; NaN where a figure is unknown."""
     try:
         return float(one.terms.replica_cost_usd_per_h(one.replica, power_w).sum())
@@ -245,7 +245,7 @@ def _usd_per_h(one: Served, power_w: Array) -> float:
         return math.nan
 
 
-def series_table(served: Sequence[Served], first_s: float, last_s: float, samples: int) -> pa.Table:
+def series_table(served: Sequence[Outcome], first_s: float, last_s: float, samples: int) -> pa.Table:
     """Requests that wait and that run, and the KV cache they have (of pools apart, where they decode), at evenly spaced times, in all."""
     from accelmodel.results.table import table
 
