@@ -91,8 +91,10 @@ class Difference:
 
     @property
     def is_empty(self) -> bool:
-        """Whether the runs are equal, inputs and results."""
-        same = not any(study.added or study.removed or study.numbers for study in self.studies.values())
+        """Whether the runs are equal: inputs, version and results."""
+        same = self.a.document["version"] == self.b.document["version"] and not any(
+            study.added or study.removed or study.numbers for study in self.studies.values()
+        )
         return same and not (self.inputs or self.idle or self.studies_of("a") or self.studies_of("b"))
 
     def studies_of(self, side: str) -> list[str]:

@@ -42,7 +42,7 @@ def identifying(a: Ran, b: Ran) -> list[str]:
     An axis or list of one value is a setting like any other: a change of it is explained, not a reason for other rows.
     """
     kind = a.asked.kind
-    named = [name for name in (*_NAMING, *_OF_KIND.get(kind, ())) if name in a.table.column_names and name in b.table.column_names]
+    named = [name for name in (*_NAMING, *_OF_KIND.get(kind, ())) if name in _both(a, b)]
     if not (a.scenario.cases or b.scenario.cases):
         named = [name for name in named if name != "case"]  # without cases it is the system's name
     axes = [name for name in _axes(a, b) if max(len(_values(one.scenario, name)) for one in (a, b)) > 1]
@@ -81,20 +81,26 @@ def numbers(of: Ran, names: Sequence[str], wanted: Sequence[Key], columns: Seque
     return found.ravel()
 
 
+def _both(a: Ran, b: Ran) -> set[str]:
+    """Columns of both tables; a table without rows lacks none."""
+    columns = [set(one.table.column_names) for one in (a, b) if one.table.num_rows]
+    return set.intersection(*columns) if columns else set()
+
+
 def _axes(a: Ran, b: Ran) -> list[str]:
     if a.asked.kind not in ALONG_AXES:
         return []
     every = dict.fromkeys([*a.scenario.axes, *b.scenario.axes])
-    return [name for name in every if a.asked.kind == "points" or all(name in one.table.column_names for one in (a, b))]
+    return [name for name in every if a.asked.kind == "points" or name in _both(a, b)]
 
 
 def _lists(a: Ran, b: Ran) -> list[str]:
     fields = [name for name in type(a.asked).model_fields if isinstance(getattr(a.asked, name), tuple)]
-    return [name for name in fields if all(name in one.table.column_names for one in (a, b))]
+    return [name for name in fields if name in _both(a, b)]
 
 
 def _is_echoed(of: Ran, name: str) -> bool:
-    return set(of.table.column(name).to_pylist()) <= set(getattr(of.asked, name))
+    return not of.table.num_rows or set(of.table.column(name).to_pylist()) <= set(getattr(of.asked, name))
 
 
 def _values(scenario: Scenario, name: str) -> Sequence[Any]:
