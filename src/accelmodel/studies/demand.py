@@ -135,6 +135,8 @@ def _row(cell: Cell, point: Point, demand: Demand, plan: FleetPlan, asked: Deman
         "case": cell.case or of.system.name,
         "system": of.system.name,
         "tokens_per_day": per_day,
+        "input_tokens": point.input_tokens,
+        "output_tokens": point.output_tokens,
         "prefix_hit_fraction": point.prefix_hit_fraction,
         "requests_per_s": float(demand.peak_rates(asked.years).output_tokens_per_s) / point.output_tokens,
         "lower_bound_replicas": plan.lower_bound_replicas_peak,

@@ -223,12 +223,13 @@ class Context:
 
 def study_kinds() -> dict[str, Callable[[Context, Any], StudyResult]]:
     """What runs each kind of study."""
-    from accelmodel.studies import capital, cash_flow, day, demand, fleet, grid, margin, ownership, parity, price_shock, refresh, waterfall
+    from accelmodel.studies import capital, cash_flow, day, demand, fleet, grid, margin, ownership, parity, price_shock, refresh, schedule, waterfall
 
     return {
         "points": grid.study,
         "fleet": fleet.study,
         "demand": demand.study,
+        "schedule": schedule.study,
         "price-shock": price_shock.study,
         "day": day.study,
         "ownership": ownership.study,
