@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 Key = tuple[Any, ...]
 
 # Columns that name what a row is about, and those that do so in one kind of study.
-_NAMING = ("case", "subject", "baseline", "quantity", "view", "step", "period")
+_NAMING = ("case", "subject", "baseline", "quantity", "policy", "view", "step", "period", "plan_step", "quarter", "place", "input")
 _OF_KIND = {"ownership": ("accelerator",), "refresh": ("horizon_years",)}
 
 
