@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from accelmodel.studies.explain import explain
     from accelmodel.studies.optimize import optimize
     from accelmodel.studies.points import Point, evaluate, replica
+    from accelmodel.studies.proof import Proof, Targets, prove
     from accelmodel.studies.run import Run, run
     from accelmodel.studies.simulate import Simulation, simulate
     from accelmodel.studies.traces import Client, Trace
@@ -33,10 +34,12 @@ __all__ = [
     "InputError",
     "Library",
     "Point",
+    "Proof",
     "Replica",
     "Report",
     "Run",
     "Simulation",
+    "Targets",
     "Trace",
     "anchor",
     "calibrate",
@@ -45,6 +48,7 @@ __all__ = [
     "evaluate",
     "explain",
     "optimize",
+    "prove",
     "replica",
     "run",
     "simulate",
@@ -58,10 +62,12 @@ _HOME = {
     "InputError": "errors",
     "Library": "catalog.library",
     "Point": "studies.points",
+    "Proof": "studies.proof",
     "Replica": "core.replica",
     "Report": "studies.validate",
     "Run": "studies.run",
     "Simulation": "studies.simulate",
+    "Targets": "studies.proof",
     "Trace": "studies.traces",
     "anchor": "studies.anchor",
     "calibrate": "studies.calibrate",
@@ -69,6 +75,7 @@ _HOME = {
     "evaluate": "studies.points",
     "explain": "studies.explain",
     "optimize": "studies.optimize",
+    "prove": "studies.proof",
     "replica": "studies.points",
     "run": "studies.run",
     "simulate": "studies.simulate",

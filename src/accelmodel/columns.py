@@ -29,6 +29,7 @@ _COLUMNS = (
     Column("input_tokens", "token", "input tokens of a request, cached ones included"),
     Column("output_tokens", "token", "output tokens of a request"),
     Column("concurrency", "request", "requests in the system: clients of a closed loop"),
+    Column("mean_target_concurrency", "request", "clients at which the closed form's means meet the targets"),
     Column("requests_per_s", "request/s", "requests per second, whole replica"),
     Column("prefix_hit_fraction", "1", "share of input tokens that a prefix cache serves"),
     Column("occupancy", "1", "share of the hours in which the replica carries this load"),
@@ -263,7 +264,7 @@ _COLUMNS = (
 COLUMNS = {column.name: column for column in _COLUMNS}
 
 LOW, HIGH = "_low90", "_high90"
-_PERCENTILE = re.compile(r"(.+)_p(\d\d)(_[a-z]+)")
+_PERCENTILE = re.compile(r"(.+)_p(\d\d)(_sampling_error)?(_[a-z]+)")
 
 
 def column(name: str) -> Column:
@@ -280,7 +281,8 @@ def column(name: str) -> Column:
             bounded = COLUMNS[name.removesuffix(suffix)]
             return Column(name, bounded.unit, f"{word} end of the central 90 % of: {bounded.description}")
     of = _PERCENTILE.fullmatch(name)
-    if of and of[1] + of[3] in COLUMNS:
-        ranked = COLUMNS[of[1] + of[3]]
-        return Column(name, ranked.unit, f"{of[2]}th percentile over requests of: {ranked.description.replace(', mean over requests', '')}")
+    if of and of[1] + of[4] in COLUMNS:
+        ranked = COLUMNS[of[1] + of[4]]
+        text = f"{of[2]}th percentile over requests of: {ranked.description.replace(', mean over requests', '')}"
+        return Column(name, ranked.unit, f"half the width of the central 90 % of what other random numbers would give for: {text}" if of[3] else text)
     return COLUMNS[name]

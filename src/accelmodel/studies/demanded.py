@@ -22,6 +22,10 @@ class Asked:
     demand: Demand
     requests_per_day: float
 
+    def tokens_per_day(self, years: float) -> float:
+        """Tokens of an average day, input and output, `years` from now."""
+        return float(self.demand.mean_rates(years).tokens_per_s * SECONDS_PER_DAY)
+
     def mean_requests_per_s(self, years: float) -> float:
         """Requests per second in the mean, `years` from now."""
         return float(self.requests_per_day / SECONDS_PER_DAY * (1.0 + self.demand.growth_fraction_per_year) ** years)

@@ -14,6 +14,8 @@ from accelmodel.columns import HIGH, LOW
 from accelmodel.columns import column as described
 from accelmodel.errors import InputError
 from accelmodel.studies import grid
+from accelmodel.studies.demanded import lengths_of
+from accelmodel.studies.percentiles import NAMES
 from accelmodel.studies.run import Cell, Context, study_kinds
 from accelmodel.studies.saved import as_read, read_document, read_table
 from accelmodel.studies.scenario import LOAD_KEYS, Scenario
@@ -57,7 +59,7 @@ def explain(run_dir: str | Path, *, study: str, row: int, column: str) -> Explan
     catalog = Library(folder / "inputs")
     scenario = parse(Scenario, as_read(document["inputs"]), folder / "run.json")
     asked: Any = scenario.studies[study]
-    again = Context(scenario, catalog, folder / "inputs")
+    again = Context(scenario, catalog, folder / "inputs", document["seed"])
     found = study_kinds()[asked.kind](again, asked).table.slice(row, 1).to_pylist()[0]
     if not _same(found.get(column), written[column]):
         versions = f"version {document['version']} of the engine wrote {written[column]}, this one finds {found.get(column)}"
@@ -128,6 +130,8 @@ def _of_points(context: Context, asked: Any, row: int, found: Mapping[str, Any],
         if left < len(loads):
             if column in grid.labels(cell, 1):
                 return _label(cell, found, column)
+            if column in NAMES:
+                return _plain(found, column)  # a percentile has no parts: the simulation is the equation
             return _point_terms(context, cell, loads[left]).term(column)
         left -= len(loads)
     raise AssertionError("the row was found before")
@@ -225,7 +229,8 @@ class _FleetTerms:
 
     def _lower_bound_replicas(self) -> tuple[str, list[Term]]:
         rates = [self.point.term(name) for name in ("input_tokens_per_s", "output_tokens_per_s")]
-        return "tokens a second at the peak / what a replica carries", [*self.of("tokens_per_day"), self.asked_for("peak_to_mean"), *rates]
+        peak = "peak_to_mean" if self.asked.shape is None else "shape"
+        return "tokens a second at the peak / what a replica carries", [*self.of("tokens_per_day"), self.asked_for(peak), *rates]
 
     def _it_power_mw(self) -> tuple[str, list[Term]]:
         return "accelerators x all-in IT power", [*self.of("fleet_accelerators"), self.point.accelerator("it_power")]
@@ -250,7 +255,8 @@ class _FleetTerms:
 def _of_fleets(context: Context, asked: Any, row: int, found: Mapping[str, Any], column: str) -> Term:
     del row
     for case in context.scenario.chosen(asked.cases):
-        cell = context.cell(case, context.scenario.situation(case))
+        own = {} if asked.kind == "fleet" else lengths_of(asked)
+        cell = context.cell(case, context.scenario.situation(case) | own)
         if found["case"] == (cell.case or cell.replica.system.name):
             return _FleetTerms(context, cell, asked, found).term(column)
     raise AssertionError("the row was found before")

@@ -99,11 +99,17 @@ class Range(Strict):
 
 
 class Points(Strict):
-    """Operating points of every case at every value of the axes."""
+    """Operating points of every case at every value of the axes.
+
+    `columns` may name percentiles (`time_to_first_token_p99_s`): the simulator makes them, of arrivals and lengths that vary as the other keys say.
+    """
 
     kind: Literal["points"]
     cases: tuple[str, ...] = ()
     columns: tuple[str, ...] = ()
+    burstiness: _Positive = 1.0
+    input_variation: Annotated[float, Field(ge=0)] = 0.0
+    output_variation: Annotated[float, Field(ge=0)] = 0.0
 
 
 class Fleet(Strict):
@@ -148,10 +154,15 @@ class Demanded(Strict):
     growth_fraction_per_year: Annotated[float, Field(gt=-1)] = 0.0
     years: Annotated[float, Field(ge=0)] = 0.0
 
+    @property
+    def _own(self) -> bool:
+        """Whether there is a demand beside the quantities: what a trace asks for."""
+        return False
+
     @model_validator(mode="after")
     def _is_one_demand(self) -> Self:
         given = [key for key in _DEMANDS if getattr(self, key) is not None]
-        if len(given) != 1:
+        if len(given) != 1 and not (self._own and not given):
             raise ValueError(f"give exactly one of {', '.join(_DEMANDS)}, not {' and '.join(given) or 'none'}")
         if (self.shape is None) == (self.peak_to_mean is None):
             raise ValueError("give the load's shape or its peak_to_mean: one of them")
@@ -204,25 +215,24 @@ class SiteRoom(Strict):
     facility_power_mw: _Positive | None = None
 
 
-class DemandStudy(Reserved, Trafficked):
-    """A fleet for a demand: tokens a day (input and output, in the situation's mix), or what a trace asks for, and the peak over the mean.
-
-    A trace without tokens is the demand itself, its rate x `trace_rate_factor` that of the peak. Growth compounds over `years`. `sites` are filled in order.
-    """
+class DemandStudy(Demanded, Reserved, Trafficked):
+    """A fleet for a demand, or for what a trace asks for: its rate x `trace_rate_factor` is then that of the peak. `sites` are filled in order."""
 
     kind: Literal["demand"]
     cases: tuple[str, ...] = ()
-    tokens_per_day: tuple[_Positive, ...] = ()
-    peak_to_mean: Annotated[float, Field(ge=1)] = 1.0
-    growth_fraction_per_year: Annotated[float, Field(gt=-1)] = 0.0
-    years: Annotated[float, Field(ge=0)] = 0.0
     sites: tuple[SiteRoom, ...] = ()
     power_diversity_fraction: Annotated[float, Field(gt=0, le=1)] = 1.0
 
+    @property
+    def _own(self) -> bool:
+        return self.trace is not None
+
     @model_validator(mode="after")
-    def _something_is_asked_for(self) -> DemandStudy:
-        if not self.tokens_per_day and self.trace is None:
-            raise ValueError("give the demand: tokens_per_day, or a trace")
+    def _has_one_rate_and_one_kind_of_lengths(self) -> Self:
+        if self.users is not None and self.trace is not None:
+            raise ValueError("users decide the lengths of requests, and so does a trace: leave one out")
+        if self.trace_rate_factor != 1.0 and (self.trace is None or any(getattr(self, key) is not None for key in _DEMANDS)):
+            raise ValueError("trace_rate_factor is for a trace that is the demand itself")
         return self
 
 
