@@ -179,16 +179,30 @@ class Trace:
         """
         if isinstance(times, bool) or not isinstance(times, (int, np.integer)) or times < 1:
             raise InputError("must be a whole number of at least 1", key="thicken", value=times)
-        if times == 1:
+        return self.at_rate(float(times), seed)
+
+    def at_rate(self, factor: float, seed: int = 0) -> Trace:
+        """The same traffic at `factor` times its rate: copies moved by up to a minute, of the last of which a random part is kept.
+
+        What a smaller factor gives is a part of what a larger one gives.
+        """
+        if not 0.0 < factor < math.inf:
+            raise InputError("must be finite and above 0", key="factor", value=factor)
+        if factor == 1.0:
             return self
-        first_s, span_s = self.arrival_s[0], max(self.duration_s, 1e-9)
-        moved_s = np.concatenate([[0.0], np.random.default_rng(seed).uniform(0.0, min(_SPREAD_S, span_s), times - 1)])
+        copies, first_s, span_s = math.ceil(factor), self.arrival_s[0], max(self.duration_s, 1e-9)
+        moved_s = np.concatenate([[0.0], np.random.default_rng(seed).uniform(0.0, min(_SPREAD_S, span_s), copies - 1)])
         arrival_s = first_s + np.concatenate([(self.arrival_s - first_s + by_s) % (span_s * (1.0 + 1e-12)) for by_s in moved_s])
-        thick = self._picked(np.tile(np.arange(self.requests), times), arrival_s)
-        if thick.session is None:
-            return thick
-        copies = np.repeat(np.arange(times), self.requests)
-        return replace(thick, session=thick.session * times + copies)._sorted()
+        last = np.random.default_rng([seed, copies]).uniform(size=self.requests) < factor - (copies - 1)
+        kept = np.concatenate([np.arange((copies - 1) * self.requests), (copies - 1) * self.requests + np.flatnonzero(last)])
+        if not kept.size:
+            raise InputError(f"no request of '{self.name}' is left at {factor:g} times its rate", key="factor", value=factor)
+        copy, place = np.divmod(kept, self.requests)
+        picked = self if self.session is None else replace(self, session=self.session * copies)
+        thick = picked._picked(place, arrival_s[kept], sort=False)
+        if thick.session is not None:
+            thick = replace(thick, session=thick.session + copy)
+        return thick._sorted()
 
     def between(self, start_s: float, end_s: float) -> Trace:
         """The requests that arrive from `start_s` on and before `end_s`."""
@@ -197,8 +211,8 @@ class Trace:
             raise InputError(f"no request of '{self.name}' arrives from {start_s:g} s to {end_s:g} s", key="trace")
         return self._picked(inside, self.arrival_s[inside])
 
-    def _picked(self, places: Integers, arrival_s: Array) -> Trace:
-        """Some requests at other times, sorted unless they have sessions that are yet to be told apart."""
+    def _picked(self, places: Integers, arrival_s: Array, sort: bool = True) -> Trace:
+        """Some requests at other times."""
         hashes, first = self.hash_ids, self.first_hash
         if hashes is not None and first is not None:
             counts = np.diff(first)[places]
@@ -206,7 +220,8 @@ class Trace:
             hashes = hashes[np.repeat(first[places] - (ends - counts), counts) + np.arange(ends[-1] if ends.size else 0)]
             first = np.concatenate([[0], ends])
         rows: dict[str, Any] = {name: None if (values := getattr(self, name)) is None else values[places] for name in (*_LENGTHS, "priority", "session")}
-        return replace(self, arrival_s=arrival_s, hash_ids=hashes, first_hash=first, **rows)._sorted()
+        picked = replace(self, arrival_s=arrival_s, hash_ids=hashes, first_hash=first, **rows)
+        return picked._sorted() if sort else picked
 
     def _sorted(self) -> Trace:
         if (np.diff(self.arrival_s) >= 0.0).all():
