@@ -60,7 +60,6 @@ def plan_problem(
         goodput_requests_per_s=full(goodput, w, s),
         replicas_per_system=full(per_system, w, s),
         reserves=Reserves(reserve * one, one, one, one),
-        speed=np.ones(t),
         survives=np.full(w, survives),
         revenue_usd_per_request=full(revenue, w, t),
         load_usd_per_replica_h=full(load, w, s, sites),

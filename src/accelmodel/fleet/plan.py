@@ -139,6 +139,10 @@ def solve_plan(problem: PlanProblem, *, gap_fraction: float = 1e-3, time_limit_s
 
 def _plan(problem: PlanProblem, program: Program, solved: Solved, solve_s: float, small: bool) -> Plan:
     found = {name: solved.of(program.columns[name]) for name in "xzdn"}
+    # What costs nothing to have delivered (rented systems) is delivered when it is first kept, not before.
+    added = np.maximum(np.diff(found["n"], axis=2, prepend=problem.in_place[:, :, None]), 0.0)
+    free = ~problem.capital_usd.any(1) & np.isinf(problem.life_quarters)
+    found["d"] = np.where(free[:, None, None], added, found["d"])
     return Plan(problem, found["x"], found["z"], found["d"], found["n"], solved.cost_usd, solved.bound_usd, solve_s, small, solved.out_of_time)
 
 

@@ -10,7 +10,7 @@ Indices: w workload, p pool (workloads that share replicas), s system, l site, k
     z[w,t]        share of the demand that is not served; 0 where all must be
     h[s,l,c]      of the systems delivered in c, those in place when the plan ends
 
-Rows, with R[w,s,t] = reserve[w,s] peak[w,t] / (goodput[w,s] speed[t]) the replicas that the whole of a workload would take:
+Rows, with R[w,s,t] = reserve[w,s] peak[w,t] / goodput[w,s] the replicas that the whole of a workload would take:
 
     served        sum_sl x + z = 1                                          every workload is served, or is said not to be
     pools         sum_{w in p} R x <= u                                     replicas carry their share of the peak, with their reserves
@@ -79,7 +79,6 @@ class PlanProblem:
     mean_fraction              (W,) mean rate over the peak: what energy and revenue go by
     goodput_requests_per_s     (W, S) of one replica within its latency targets; NaN where the workload cannot run there
     replicas_per_system        (W, S) below 1 where a replica spans systems
-    speed                      (T,) goodput over that of the first quarter
     survives                   (W,) whether the workload is carried when a region is lost
     revenue_usd_per_request    (W, T)
     load_usd_per_replica_h     (W, S, L) what full load adds to a replica's hour: energy
@@ -91,7 +90,7 @@ class PlanProblem:
     life_quarters              (S,) infinite for what is rented
     spare_fraction             (S,) spares bought beside each system
     accelerators               (S,) in a system
-    it_mw_per_system           (S,)
+    it_mw_per_system           (S,) NaN where unknown: then no site at which it may stand has a limit
     allowed                    (S, L) whether a system may stand at a site
     supply_systems             (S, T) deliverable, infinite without limit, 0 before the lead time
     it_mw                      (L, T) infinite without limit
@@ -110,7 +109,6 @@ class PlanProblem:
     goodput_requests_per_s: Array
     replicas_per_system: Array
     reserves: Reserves
-    speed: Array
     survives: Flags
     revenue_usd_per_request: Array
     load_usd_per_replica_h: Array
@@ -139,6 +137,10 @@ class PlanProblem:
         for w, name in enumerate(self.workloads):
             if not (runs[w][:, None] & self.allowed).any():
                 raise InputError("runs on no system at no site of the plan", key=f"workloads.{name}")
+        limited = np.isfinite(self.it_mw).any(1)
+        for s, name in enumerate(self.systems):
+            if math.isnan(self.it_mw_per_system[s]) and (self.allowed[s] & limited).any():
+                raise InputError("has no figure of its IT power, and may stand where power has a limit: name its sites", key=f"systems.{name}.sites")
         alone = [name for w, name in enumerate(self.workloads) if self.survives[w] and not all(self._elsewhere(w, region) for region in self.regions)]
         if alone:
             raise InputError(f"cannot survive the loss of a region: no other region has a system that it runs on ({', '.join(alone)})", key="survives")
@@ -156,7 +158,7 @@ class PlanProblem:
     def bare_replicas(self) -> Array:
         """(W, S, T): replicas, not rounded, that carry the whole peak of a workload, without reserves; 0 where it cannot run."""
         goodput = np.where(np.isfinite(self.goodput_requests_per_s), self.goodput_requests_per_s, math.inf)
-        found: Array = self.peak_requests_per_s[:, None, :] / (goodput[:, :, None] * self.speed)
+        found: Array = self.peak_requests_per_s[:, None, :] / goodput[:, :, None]
         return found
 
     @property
@@ -397,7 +399,7 @@ def _stock(program: Program, problem: PlanProblem, shape: tuple[int, int, int]) 
     age = quarters[:, None] - quarters[None, :]  # (t, c)
     young = (age >= 0) & (age < problem.life_quarters[:, None, None])
     program.put(life[:, :, :, None], d[:, :, None, :], -young[:, None].astype(float))
-    horizon = program.constraints("horizon", np.maximum(h.max(2), h0) >= 0, 0.0)
+    horizon = program.constraints("horizon", np.concatenate([h, h0[:, :, None]], 2).max(2) >= 0, 0.0)
     program.put(horizon[:, :, None], h, 1.0)
     program.put(horizon, h0, 1.0)
     program.put(horizon, n[:, :, -1], -1.0)
@@ -409,7 +411,7 @@ def _stock(program: Program, problem: PlanProblem, shape: tuple[int, int, int]) 
 def _limits(program: Program, problem: PlanProblem) -> None:
     d, n = program.columns["d"], program.columns["n"]
     power = program.constraints("power", np.full(problem.it_mw.shape, True), problem.it_mw)
-    program.put(power[None], n, problem.it_mw_per_system[:, None, None])
+    program.put(power[None], n, np.nan_to_num(problem.it_mw_per_system)[:, None, None])
     supply = program.constraints("supply", np.full(problem.supply_systems.shape, True), problem.supply_systems)
     program.put(supply[:, None, :], d, (1.0 + problem.spare_fraction)[:, None, None])
     budget = program.constraints("budget", np.full(problem.budget_usd.shape, True), problem.budget_usd / _MILLION)
@@ -439,15 +441,16 @@ def elastic_of(problem: PlanProblem, kinds: tuple[str, ...], *, small: bool) -> 
 
 
 def _weight(problem: PlanProblem, kind: str) -> Array | float:
-    """Megawatts in one unit of what a row of a kind is missed by."""
+    """Megawatts in one unit of what a row of a kind is missed by; a system of unknown power counts as one."""
+    mw_per_system = np.nan_to_num(problem.it_mw_per_system, nan=1.0)
     if kind == "supply":
-        return problem.it_mw_per_system[:, None]
+        return mw_per_system[:, None]
     if kind.startswith("budget"):
         bought = problem.capital_usd > 0
-        per_mw = np.where(bought, problem.capital_usd / problem.it_mw_per_system[:, None], math.inf)
+        per_mw = np.where(bought, problem.capital_usd / mw_per_system[:, None], math.inf)
         return _MILLION / float(per_mw.min()) if bought.any() else 1.0
     if kind in ("served", "regions"):
-        mw = replicas_in_all(problem) / np.nan_to_num(problem.replicas_per_system, nan=1.0)[:, :, None] * problem.it_mw_per_system[:, None]
+        mw = replicas_in_all(problem) / np.nan_to_num(problem.replicas_per_system, nan=1.0)[:, :, None] * mw_per_system[:, None]
         least: Array = np.where(np.isfinite(problem.goodput_requests_per_s)[:, :, None], mw, math.inf).min(1) + 1e-9
         return least
     return 1.0
