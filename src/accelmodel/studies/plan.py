@@ -23,6 +23,7 @@ from accelmodel.studies.traces import Trace
 from accelmodel.units import TOKENS_PER_MTOK
 
 _WHOLE = 1e-6
+_REMNANT_REPLICAS = 32
 _CALIBRATED_REPLICAS, _CALIBRATED_S = 16, 30.0  # of the cell and the window by which the first plan's factors are found
 _PLANS: WeakKeyDictionary[Context, dict[int, tuple[Built, Proven]]] = WeakKeyDictionary()  # a plan and its parts solve and prove it once
 
@@ -222,10 +223,16 @@ def _put_through(made: Built, plan: Plan, known: dict[tuple[Any, ...], Proof]) -
 
 
 def _proved(made: Built, plan: Plan, members: Integers, s: int, t: int, rates: Array, known: dict[tuple[Any, ...], Proof]) -> Proved:
-    """One pool on one system: what is up of its replicas, drained and failed ones being away, under its share of the requests."""
+    """One pool on one system: what is up of its replicas, drained and failed ones being away, under its share of the requests.
+
+    In a fleet of thousands a program may leave a remnant of few replicas somewhere; it is proven as the part of a cell that it is, at the cell's rate.
+    """
     installed = _installed(plan, members, s, t)
     reserves, first = plan.problem.reserves, int(members[rates.argmax()])
-    up = max(math.floor(installed / (reserves.maintenance[first, s] * reserves.availability[first, s]) + _WHOLE), 1)
+    away = float(reserves.maintenance[first, s] * reserves.availability[first, s])
+    up = max(math.floor(installed / away + _WHOLE), 1)
+    if not plan.small and up < _REMNANT_REPLICAS:
+        up, rates = _REMNANT_REPLICAS, rates * (_REMNANT_REPLICAS * away / float(plan.replicas[members, s, :, t].sum()))
     key = (int(plan.problem.pools[first]), s, up, *(float(f"{rate:.6g}") for rate in rates))
     if key not in known:
         traffic = _mixed([made.demanded[w] for w in members], rates)
@@ -273,8 +280,9 @@ def _repaired(made: Built, plan: Plan, problem: PlanProblem, short: Proved) -> t
     needed = float(plan.replicas[members, s, :, t].sum())
     reserves = plan.problem.reserves
     away = float(np.nanmax((reserves.maintenance * reserves.availability)[members, s]))
+    more = short.proof.replicas_proven * away / needed if plan.small else 1.0 + short.proof.short_fraction
     factor = reserves.proof.copy()
-    factor[members, s] *= max(short.proof.replicas_proven * away / needed, 1.0 + 1e-3)
+    factor[members, s] *= max(more, 1.0 + 1e-3)
     kept = problem.reserves.proof
     return dataclasses.replace(problem, reserves=dataclasses.replace(problem.reserves, proof=np.fmax(kept, factor))), []
 
