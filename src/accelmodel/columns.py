@@ -247,7 +247,7 @@ _COLUMNS = (
     Column("present_cost_usd", "USD", "discounted cost, less revenue where the margin is sought"),
     Column("gap_fraction", "1", "how much lower the best plan could be"),
     Column("short_fraction", "1", "replicas that the simulator asked for beyond the analytic size, at most"),
-    Column("replicas_up", "1", "replicas simulated: those installed less drained and failed ones", "integer"),
+    Column("replicas_up", "1", "replicas as simulated: those installed less drained and failed ones; a remnant of a large fleet within a cell", "integer"),
     Column("percentile", "1", "percentage of the requests that are within a target"),
     Column("percentile_ttft_s", "s", "that percentile of the time to first token"),
     Column("percentile_tpot_s", "s", "that percentile of the time per output token"),

@@ -75,6 +75,15 @@ def test_the_annuity_at_the_horizon_charges_the_quarters_of_use_alone():
     assert plan.horizon_usd == pytest.approx(left[0])
 
 
+def test_what_stands_already_costs_its_annuity_while_it_is_kept():
+    # Two of eight payments made: it is charged with the six to come, credited with the four left after two quarters, and costs two.
+    rate, payment = 0.05, 150.0
+    left = [payment * (1 - (1 + rate) ** -count) / rate for count in (6, 4)]
+    standing = {"in_place": 1, "in_place_left": 6, "in_place_usd": left[0], "in_place_worth": left[1]}
+    plan = solved(plan_problem(peak=1, price=1e6, holding=0, discount=rate, shape=(1, 1, 1, 2), **standing))
+    assert plan.cost_usd == pytest.approx(payment / 1.05 + payment / 1.05**2)
+
+
 def test_life_ends():
     plan = solved(plan_problem(peak=1, life=2, discount=0.01, shape=(1, 1, 1, 5)))
     assert plan.delivered.sum((0, 1)).tolist() == [1, 0, 1, 0, 1]

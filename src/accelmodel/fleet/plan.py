@@ -92,7 +92,7 @@ class Plan:
             kept = np.where(young[:, None], np.minimum(left, self.delivered[:, :, c]), 0.0)
             worth += float((kept * problem.horizon_usd[:, None, c]).sum())
             left -= kept
-        standing = np.where(problem.in_place_quarters_left > len(problem.quarters), np.minimum(left, problem.in_place), 0.0)
+        standing = np.where(problem.in_place_quarters_left >= len(problem.quarters), np.minimum(left, problem.in_place), 0.0)
         return worth + float((standing * problem.in_place_horizon_usd).sum())
 
 

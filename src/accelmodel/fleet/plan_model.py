@@ -24,10 +24,10 @@ Rows, with R[w,s,t] = reserve[w,s] peak[w,t] / goodput[w,s] the replicas that th
     horizon       sum_c h <= n at the end, h[c] <= d[c]
 
 Least discounted cost: capital at the start of the quarter of delivery; holding (idle energy, upkeep, building or rent) and the energy that load adds at the
-quarter's end, as in `economics.cash_flow`; less what retired systems fetch, and less the horizon's value of what stays. With the annuity's value for that, a
-system costs its annuity for every quarter that it is kept, wherever the horizon cuts. Where demand may stay unserved, revenue is counted and the greatest
-margin is sought. In a fleet of thousands of systems only deliveries are whole: a fraction of a replica, or of a system that is retired, is nothing there,
-and the program solves ten times as fast.
+quarter's end, as in `economics.cash_flow`; less what retired systems fetch, and less the horizon's value of what stays. What stands already is charged at its
+worth. With the annuity's value for both, a system costs its annuity for every quarter that it is kept, wherever the horizon cuts. Where demand may stay
+unserved, revenue is counted and the greatest margin is sought. In a fleet of thousands of systems only deliveries are whole: a fraction of a replica, or of
+a system that is retired, is nothing there, and the program solves ten times as fast.
 """
 
 from __future__ import annotations
@@ -86,7 +86,8 @@ class PlanProblem:
     price_usd, spare_usd       (S, T) of a system delivered, and of a spare beside it
     resale_usd                 (S, T) net, of a system retired at the quarter's start
     horizon_usd                (S, T) worth at the plan's end of a system delivered in a quarter
-    in_place, in_place_horizon_usd, in_place_quarters_left   (S, L), (S, L), (S, L) systems that stand when the plan begins
+    in_place                   (S, L) systems that stand when the plan begins, with the quarters they have left to live, and what each is worth then (which the
+                               plan is charged with, whatever becomes of it) and at the plan's end: in_place_quarters_left, in_place_usd, in_place_horizon_usd
     life_quarters              (S,) infinite for what is rented
     spare_fraction             (S,) spares bought beside each system
     accelerators               (S,) in a system
@@ -118,6 +119,7 @@ class PlanProblem:
     resale_usd: Array
     horizon_usd: Array
     in_place: Array
+    in_place_usd: Array
     in_place_horizon_usd: Array
     in_place_quarters_left: Array
     life_quarters: Array
@@ -216,7 +218,7 @@ class Program:
         self.columns[name] = ids
         return ids
 
-    def constraints(self, name: str, there: Flags, right: Array | float, equal: bool = False) -> Integers:
+    def constraints(self, name: str, there: Any, right: Array | float, equal: bool = False) -> Integers:
         """Numbers of new rows, shape of `there`, -1 where it is false."""
         ids = _numbered(there, sum(part.size for part in self._right))
         self._right.append(np.broadcast_to(np.asarray(right, float), there.shape)[there])
@@ -339,10 +341,12 @@ def _variables(program: Program, problem: PlanProblem, shape: tuple[int, int, in
     fetched_later = np.concatenate([fetched[:, 1:], np.zeros((shape[0], 1))], 1)
     program.variables("d", used & np.broadcast_to(problem.allowed[:, :, None], shape), (problem.capital_usd * problem.start - fetched)[:, None, :], whole=True)
     program.variables("n", used, problem.holding_usd * problem.end + (fetched - fetched_later)[:, None, :], whole=small)
+    program.constant += float((problem.in_place_usd * problem.in_place).sum())
     program.constant -= float((fetched[:, 0] * problem.in_place.sum(1)).sum())
     worth = problem.horizon_usd[:, None, :] * problem.end[-1]
-    program.variables("h", used & np.broadcast_to(worth > 0, shape), -worth)
-    standing = np.where(problem.in_place_quarters_left > t, problem.in_place, 0.0)
+    alive = t - 1 - np.arange(t) < problem.life_quarters[:, None, None]
+    program.variables("h", used & np.broadcast_to((worth > 0) & alive, shape), -worth)
+    standing = np.where(problem.in_place_quarters_left >= t, problem.in_place, 0.0)
     program.variables("h0", (standing > 0) & (problem.in_place_horizon_usd > 0), -problem.in_place_horizon_usd * problem.end[-1], upper=standing)
     program.variables("z", np.full((len(problem.workloads), t), not problem.must_serve), upper=1.0)
 
@@ -399,7 +403,7 @@ def _stock(program: Program, problem: PlanProblem, shape: tuple[int, int, int]) 
     age = quarters[:, None] - quarters[None, :]  # (t, c)
     young = (age >= 0) & (age < problem.life_quarters[:, None, None])
     program.put(life[:, :, :, None], d[:, :, None, :], -young[:, None].astype(float))
-    horizon = program.constraints("horizon", np.concatenate([h, h0[:, :, None]], 2).max(2) >= 0, 0.0)
+    horizon = program.constraints("horizon", np.asarray(np.concatenate([h, h0[:, :, None]], 2).max(2) >= 0), 0.0)
     program.put(horizon[:, :, None], h, 1.0)
     program.put(horizon, h0, 1.0)
     program.put(horizon, n[:, :, -1], -1.0)

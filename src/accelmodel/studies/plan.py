@@ -24,7 +24,7 @@ from accelmodel.units import TOKENS_PER_MTOK
 
 _WHOLE = 1e-6
 _REMNANT_REPLICAS = 32
-_CALIBRATED_REPLICAS, _CALIBRATED_S = 16, 30.0  # of the cell and the window by which the first plan's factors are found
+_CALIBRATED_REPLICAS, _CALIBRATED_S = 32, 30.0  # of the cell and the window by which the first plan's factors are found
 _PLANS: WeakKeyDictionary[Context, dict[int, tuple[Built, Proven]]] = WeakKeyDictionary()  # a plan and its parts solve and prove it once
 
 
@@ -135,9 +135,10 @@ def _levelled(problem: PlanProblem, alone: dict[str, Proven | str]) -> PlanProbl
 
 
 def _alone(made: Built, problem: PlanProblem, unfit: tuple[str, ...]) -> dict[str, Proven | str]:
-    """The plan with each of its systems alone, from the analytic size up, or why there is none."""
-    analytic = np.where(np.isfinite(problem.goodput_requests_per_s), 1.0, math.nan)
-    problem = dataclasses.replace(problem, reserves=dataclasses.replace(problem.reserves, proof=analytic))
+    """The plan with each of its systems alone, or why there is none; in a small fleet from the analytic size up, as a pool's slices ask for less together."""
+    if is_small(problem):
+        analytic = np.where(np.isfinite(problem.goodput_requests_per_s), 1.0, math.nan)
+        problem = dataclasses.replace(problem, reserves=dataclasses.replace(problem.reserves, proof=analytic))
     found: dict[str, Proven | str] = {}
     for s, name in enumerate(problem.systems):
         goodput = np.full_like(problem.goodput_requests_per_s, math.nan)

@@ -169,7 +169,7 @@ def _brought_to(lengths: Array, mean: float | None) -> Array:
 
 def _with_prefixes(trace: Trace, hit_fraction: float) -> Trace:
     """The same requests, the leading share of each prompt being one of a few that every replica comes to know: the hits that the workload is said to have."""
-    blocks = np.floor(trace.input_tokens * hit_fraction / _PREFIX_BLOCK_TOKENS).astype(np.int64)
+    blocks = np.minimum(np.rint(trace.input_tokens * hit_fraction / _PREFIX_BLOCK_TOKENS), trace.input_tokens // _PREFIX_BLOCK_TOKENS).astype(np.int64)
     first = np.concatenate([[0], np.cumsum(blocks)])
     place = np.arange(first[-1]) - np.repeat(first[:-1], blocks)
     family = np.repeat(np.arange(trace.requests) % _PREFIX_FAMILIES, blocks)
@@ -289,7 +289,7 @@ class _Builder:
             discount_fraction_per_quarter=(1.0 + self.rate) ** (1.0 / QUARTERS_PER_YEAR) - 1.0,
             must_serve=self.asked.objective == "cost",
             in_place=self._in_place(),
-            **{name: money[name] for name in ("holding_usd", "price_usd", "spare_usd", "resale_usd", "horizon_usd", "in_place_horizon_usd")},
+            **{name: money[name] for name in ("holding_usd", "price_usd", "spare_usd", "resale_usd", "horizon_usd", "in_place_usd", "in_place_horizon_usd")},
             life_quarters=money["life"],
             in_place_quarters_left=np.repeat(money["left"][:, None], sites, 1),
         )
@@ -389,7 +389,7 @@ class _Builder:
         """Money of systems: by quarter, by site."""
         _, s, sites, t = self.shape
         found: dict[str, Any] = {name: np.zeros((s, t)) for name in ("price_usd", "spare_usd", "resale_usd", "horizon_usd", "charge")}
-        found |= {"holding_usd": np.zeros((s, sites, t)), "in_place_horizon_usd": np.zeros((s, sites))}
+        found |= {"holding_usd": np.zeros((s, sites, t)), "in_place_usd": np.zeros((s, sites)), "in_place_horizon_usd": np.zeros((s, sites))}
         found |= {"life": np.full(s, math.inf), "left": np.full(s, math.inf)}
         for j, system in enumerate(self.asked.systems.values()):
             change = (1.0 + system.price_change_fraction_per_year) ** self.years
@@ -413,7 +413,8 @@ class _Builder:
             found["resale_usd"][j] = salvage * found["price_usd"][j]
             ages = t - np.arange(t)
             found["horizon_usd"][j] = whole * self._left_value(ages, life, salvage)
-            found["in_place_horizon_usd"][j] = whole[0] * self._left_value(np.array([system.in_place_age_quarters + t]), life, salvage)[0]
+            standing = whole[0] * self._left_value(system.in_place_age_quarters + np.array([0, t]), life, salvage)
+            found["in_place_usd"][j], found["in_place_horizon_usd"][j] = standing
             found["charge"][j] = whole * self._annuity(life, salvage)
         return found
 
@@ -443,8 +444,8 @@ class _Builder:
         rate = (1.0 + self.rate) ** (1.0 / QUARTERS_PER_YEAR) - 1.0
         if rate == 0.0:
             return (1.0 - salvage) / life
-        kept = float((1.0 + rate) ** -float(life))
-        return (1.0 - salvage * kept) * rate / (1.0 - kept)
+        kept = (1.0 + rate) ** -float(life)
+        return float((1.0 - salvage * kept) * rate / (1.0 - kept))
 
     def _reserves(self, peak: Array, goodput: Array) -> tuple[Reserves, Array]:
         """Factors for each workload on each system, and the spares of each system: the most that any of its workloads asks for."""
