@@ -23,6 +23,7 @@ from accelmodel.studies.traces import Trace
 from accelmodel.units import TOKENS_PER_MTOK
 
 _WHOLE = 1e-6
+_MIX = "a mix"
 _REMNANT_REPLICAS = 32
 _CALIBRATED_REPLICAS, _CALIBRATED_S = 32, 30.0  # of the cell and the window by which the first plan's factors are found
 _PLANS: WeakKeyDictionary[Context, dict[int, tuple[Built, Proven]]] = WeakKeyDictionary()  # a plan and its parts solve and prove it once
@@ -42,14 +43,14 @@ class Proved:
 
 @dataclass(frozen=True, eq=False)
 class Proven:
-    """A plan that holds in the simulator; `rounds` counts the plans it took, `unfit` says what could not be served where, `alone` holds, of a small fleet,
-    the plan with each system alone, or why there is none."""
+    """A plan that holds in the simulator; `rounds` counts the plans it took, `unfit` says what could not be served where, `tried` holds, of a small fleet,
+    the plans with each system alone and with a mix of them, or why there is none."""
 
     plan: Plan
     proofs: tuple[Proved, ...]
     rounds: int
     unfit: tuple[str, ...] = ()
-    alone: dict[str, Proven | str] = field(default_factory=dict)
+    tried: dict[str, Proven | str] = field(default_factory=dict)
 
     @functools.cached_property
     def steps(self) -> list[Step]:
@@ -110,14 +111,15 @@ def best_proven(made: Built) -> Proven:
     problem, unfit = _calibrated(made)
     if not is_small(problem) or len(problem.systems) < 2:
         return solved_and_proven(made, problem, unfit)
-    alone = _alone(made, problem, unfit)
-    found = [one for one in alone.values() if isinstance(one, Proven)]
+    tried = _alone(made, problem, unfit)
     try:
-        found.append(solved_and_proven(made, _levelled(problem, alone), unfit))
-    except InputError:
-        if not found:
-            raise
-    return dataclasses.replace(min(found, key=lambda one: one.plan.cost_usd), alone=alone)
+        tried[_MIX] = solved_and_proven(made, _levelled(problem, tried), unfit)
+    except InputError as error:
+        tried[_MIX] = str(error)
+    found = [one for one in tried.values() if isinstance(one, Proven)]
+    if not found:
+        raise InputError(str(tried[_MIX]))
+    return dataclasses.replace(min(found, key=lambda one: one.plan.cost_usd), tried=tried)
 
 
 def _levelled(problem: PlanProblem, alone: dict[str, Proven | str]) -> PlanProblem:
@@ -160,7 +162,7 @@ def _calibrated(made: Built) -> tuple[PlanProblem, tuple[str, ...]]:
     for w, one in enumerate(made.demanded):
         for s, (cell, _) in one.served.items():
             rate = float(cell_replicas * goodput[w, s] / problem.reserves.headroom[w, s])
-            found = prove(cell.replica, one.traffic, rate, cell_replicas, one.targets, cell_replicas=cell_replicas, window_s=_CALIBRATED_S)
+            found = prove(cell.replica, _hastened(one.traffic, rate), rate, cell_replicas, one.targets, cell_replicas=cell_replicas, window_s=_CALIBRATED_S)
             if found.replicas_proven is None:
                 goodput[w, s] = math.nan
                 unfit.append(f"{one.name} on {problem.systems[s]}: {found.why_not}")
@@ -169,6 +171,12 @@ def _calibrated(made: Built) -> tuple[PlanProblem, tuple[str, ...]]:
         if not np.isfinite(goodput[w]).any():
             raise InputError("no number of replicas would do: " + "; ".join(unfit[-len(one.served) :]), key=f"workloads.{one.of}")
     return _confirmed(problem, goodput, factor, unfit), tuple(unfit)
+
+
+def _hastened(traffic: Trace, requests_per_s: float) -> Trace:
+    """The requests closer together, at a rate, but for a minute at least: as many different ones as there are, where copies of a long trace would take long."""
+    nearer = traffic.requests / traffic.duration_s / requests_per_s
+    return traffic.stretched(min(max(nearer, 2.0 * _CALIBRATED_S / traffic.duration_s), 1.0))
 
 
 def _confirmed(problem: PlanProblem, goodput: Array, factor: Array, unfit: list[str]) -> PlanProblem:
@@ -384,14 +392,19 @@ def _notes(made: Built, proven: Proven) -> list[str]:
     ended = "; the time allowed was over" if plan.out_of_time else ""
     what = "cost less revenue" if made.asked.objective == "margin" else "cost"
     found = [
-        f"Discounted {what} {plan.cost_usd / 1e6:,.1f} M USD; no plan is below {plan.bound_usd / 1e6:,.1f} M USD (gap {plan.gap_fraction:.3%}{ended})",
+        f"Discounted {what} {_usd(plan.cost_usd)}; no plan is below {_usd(plan.bound_usd)} (gap {plan.gap_fraction:.3%}{ended})",
         f"{len(proven.proofs)} proofs by simulation, all held in plan {proven.rounds}"
         + (f"; the analytic size was short by up to {proven.short_fraction:.1%}, which is repaired" if proven.short_fraction > 0 else ""),
     ]
     found += [f"Not served there: {one}" for one in proven.unfit]
-    found.append("From the bare demand to the plan, M USD: " + ", ".join(f"{step.name} {step.cost_usd / 1e6:,.1f}" for step in proven.steps))
+    found.append("From the bare demand to the plan: " + ", ".join(f"{step.name} {_usd(step.cost_usd)}" for step in proven.steps))
     beyond = _beyond_terms(made, plan)
     return found + beyond
+
+
+def _usd(value: float) -> str:
+    """Dollars in words of about four figures."""
+    return f"{value / 1e6:,.1f} M USD" if abs(value) >= 1e7 else f"{value:,.0f} USD"
 
 
 def _beyond_terms(made: Built, plan: Plan) -> list[str]:
@@ -519,12 +532,12 @@ def _proof_row(one: Proved) -> dict[str, Any]:
 def _single_systems(made: Built, proven: Proven) -> tuple[list[dict[str, Any]], list[str]]:
     """The plan beside what it would be with each of its systems alone, each proven too."""
     rows, notes = [_single_row("the plan", proven)], []
-    alone = proven.alone or _alone(made, *_calibrated(made))
-    for name, one in alone.items():
+    for name, one in (proven.tried or _alone(made, *_calibrated(made))).items():
+        label = name if name == _MIX else f"{name} alone"
         if isinstance(one, str):
-            notes.append(f"{name} alone: {one}")
+            notes.append(f"{label}: {one}")
         else:
-            rows.append(_single_row(f"{name} alone", one))
+            rows.append(_single_row(label, one))
     for row in rows:
         row["saving_fraction"] = 1.0 - rows[0]["present_cost_usd"] / row["present_cost_usd"]
     return rows, notes
