@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -11,10 +13,11 @@ from hypothesis import strategies as st
 from accelmodel.errors import InputError
 from accelmodel.fleet.availability import (
     FailureDomain,
-    count_for_availability,
+    blocks_for_availability,
     group_availability_fraction,
     mean_in_repair,
     probability_enough_up,
+    replicas_up,
     spare_stock,
     spares_service_fraction,
 )
@@ -41,34 +44,75 @@ def test_a_replica_needs_all_its_chips_and_hosts():
     assert group_availability_fraction(8, []) == 1.0
 
 
+def of_one(up: float) -> np.ndarray:
+    """A block of one replica."""
+    return np.array([1.0 - up, up])
+
+
 def test_three_of_four():
     # Reliability Analytics, "k out of n configuration" (2011-09-02): 4 displays at 0.9, 3 must work: 0.6561 + 0.2916 = 0.9477.
-    assert round(probability_enough_up(4, 3, 0.9), 4) == 0.9477
+    assert round(probability_enough_up(4, 3, of_one(0.9)), 4) == 0.9477
     # 3 of 4 engines at 0.97: 0.9948 (reliability course, k-out-of-n redundancy).
-    assert round(probability_enough_up(4, 3, 0.97), 4) == 0.9948
-    assert probability_enough_up(2, 3, 0.9) == 0.0
-    assert probability_enough_up(2, 0, 0.9) == 1.0
+    assert round(probability_enough_up(4, 3, of_one(0.97)), 4) == 0.9948
+    assert probability_enough_up(2, 3, of_one(0.9)) == 0.0
+    assert probability_enough_up(2, 0, of_one(0.9)) == 1.0
 
 
 def test_smallest_count_by_hand():
-    assert count_for_availability(3, 0.9, 0.94) == 4  # 0.729 with 3, 0.9477 with 4
-    assert count_for_availability(3, 0.9, 0.95) == 5  # 0.99144 with 5
-    assert count_for_availability(1, 0.9, 0.999) == 3  # 1 - 0.1^3
-    assert count_for_availability(7, 1.0, 1.0) == 7
-    assert count_for_availability(0, 0.9, 0.999) == 0
+    assert blocks_for_availability(3, of_one(0.9), 0.94) == 4  # 0.729 with 3, 0.9477 with 4
+    assert blocks_for_availability(3, of_one(0.9), 0.95) == 5  # 0.99144 with 5
+    assert blocks_for_availability(1, of_one(0.9), 0.999) == 3  # 1 - 0.1^3
+    assert blocks_for_availability(7, of_one(1.0), 1.0) == 7
+    assert blocks_for_availability(0, of_one(0.9), 0.999) == 0
 
 
 @settings(deadline=None)
 @given(needed=st.integers(1, 60), up=st.floats(0.5, 0.9999), target=st.floats(0.5, 0.9999))
 def test_the_count_is_the_smallest_that_is_enough(needed, up, target):
-    count = count_for_availability(needed, up, target)
+    count = blocks_for_availability(needed, of_one(up), target)
     assert binomial_tail(count, needed, up) >= target - 1e-9
     assert count == needed or binomial_tail(count - 1, needed, up) < target + 1e-9
 
 
 def test_thousands_of_systems():
     # 7,813 systems of availability 0.99 at 99.9 %: near the normal approximation, (7813 + 3.0902 sqrt(7813 x 0.01)) / 0.99 = 7919.5.
-    assert count_for_availability(7_813, 0.99, 0.999) == pytest.approx(7_919.5, abs=2)
+    assert blocks_for_availability(7_813, of_one(0.99), 0.999) == pytest.approx(7_919.5, abs=2)
+
+
+def by_enumeration(replicas: int, of: int, domains: list[FailureDomain]) -> list[float]:
+    """Every domain of a block up or down, all combinations: how likely each number of replicas is up."""
+    parts = [(domain, first) for domain in domains for first in range(0, replicas * of, domain.accelerators)]
+    found = [0.0] * (replicas + 1)
+    for combination in itertools.product((True, False), repeat=len(parts)):
+        chance, down = 1.0, set()
+        for (domain, first), up in zip(parts, combination, strict=True):
+            chance *= domain.availability_fraction if up else 1.0 - domain.availability_fraction
+            if not up:
+                down |= {accelerator // of for accelerator in range(first, min(first + domain.accelerators, replicas * of))}
+        found[replicas - len(down)] += chance
+    return found
+
+
+def test_nested_domains_take_down_what_stands_in_them():
+    chip, host, rack = FailureDomain("chip", 1, 9.0, 1.0), FailureDomain("host", 4, 19.0, 1.0), FailureDomain("rack", 8, 49.0, 1.0)
+    for replicas, of, domains in (
+        (2, 4, [chip, host, rack]),  # a replica a host, two to a rack
+        (4, 2, [chip, host, rack]),  # two replicas a host
+        (3, 2, [host, rack, chip]),  # the last host half used
+        (3, 2, [chip]),
+        (1, 8, [chip, host]),  # a replica on two hosts needs both
+    ):
+        assert replicas_up(replicas, of, domains) == pytest.approx(by_enumeration(replicas, of, domains), abs=1e-12), (replicas, of)
+    assert replicas_up(3, 4, []) == pytest.approx([0, 0, 0, 1])
+
+
+@settings(deadline=None, max_examples=40, derandomize=True)
+@given(blocks=st.integers(1, 4), states=st.lists(st.floats(0.01, 1.0), min_size=2, max_size=4), data=st.data())
+def test_many_blocks_by_enumeration(blocks, states, data):
+    states = np.array(states) / sum(states)
+    needed = data.draw(st.integers(0, blocks * (len(states) - 1)))
+    enough = math.fsum(math.prod(states[up] for up in one) for one in itertools.product(range(len(states)), repeat=blocks) if sum(one) >= needed)
+    assert probability_enough_up(blocks, needed, states) == pytest.approx(enough, abs=1e-12)
 
 
 def test_spares_of_half_a_million_chips():
@@ -98,8 +142,8 @@ def test_bad_input_is_refused_by_name():
     with pytest.raises(InputError, match=r"host\.mtbf_h"):
         FailureDomain("host", 16, mtbf_h=0.0, mttr_h=1.0)
     with pytest.raises(InputError, match="target_fraction"):
-        count_for_availability(3, 0.9, 1.0)
+        blocks_for_availability(3, of_one(0.9), 1.0)
     with pytest.raises(InputError, match="availability_fraction"):
-        count_for_availability(3, 0.0, 0.9)
+        blocks_for_availability(3, of_one(0.0), 0.9)
     with pytest.raises(InputError, match="service_fraction"):
         spare_stock(10.0, 1.0)

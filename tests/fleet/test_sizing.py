@@ -53,14 +53,14 @@ def test_the_chain_by_hand():
     plan = size_fleet(DEMAND, REPLICA, RESERVE, UNIT)
     assert (plan.replicas_mean, plan.replicas_peak) == pytest.approx((250, 375))  # 1 M / 4,000; x 1.5
     assert (plan.lower_bound_replicas_mean, plan.lower_bound_replicas_peak) == (250, 375)
-    assert plan.lower_bound_accelerator_h_per_day == 96_000  # 250 x 16 x 24
     assert plan.replicas_with_headroom == 469  # 375 / 0.8 = 468.75
     assert plan.replicas_with_maintenance == 479  # 469 / 0.98 = 478.57
-    assert plan.block_availability_fraction == pytest.approx(0.99)  # 4 replicas to a system, which fails as one
+    assert plan.up_fraction == pytest.approx(0.99)  # 4 replicas to a system, which fails as one
     # 120 systems needed (479 / 4 = 119.75). P(X >= 120) at 0.99, X ~ B(n, 0.99), summed term by term:
     systems = next(n for n in range(120, 200) if sum(math.comb(n, k) * 0.01**k * 0.99 ** (n - k) for k in range(n - 120 + 1)) >= 0.999)
     assert plan.systems == systems == 126
     assert (plan.replicas, plan.accelerators, plan.stranded_accelerators) == (504, 8_064, 0)
+    assert plan.gap == {"headroom": 94, "drained": 10, "failures and whole systems": 25, "correlated failures": 0}
     # In repair 8,064 x 0.09 / 8760 x 72 = 5.965; Poisson, summed term by term: 0.99868 with 14 spares, 0.99952 with 15; one whole system.
     served = [sum(math.exp(-5.9652) * 5.9652**k / math.factorial(k) for k in range(stock + 1)) for stock in (14, 15)]
     assert served[0] < 0.999 <= served[1]
@@ -71,6 +71,29 @@ def test_the_chain_by_hand():
     assert plan.peak_eflop_per_s == pytest.approx(10.475136)
     assert plan.capital_usd == pytest.approx(8_064 * 30_000 + 64 * 20_000)
     assert plan.annual_cost_usd == pytest.approx((8_064 * 1.0 + 64 * 0.5) * 8_760)
+
+
+def test_a_chip_takes_down_its_replica_and_not_the_system():
+    # Chips of 0.999: a replica of 16 is up 0.999^16 = 0.984 of the time. P(X >= 479) at 0.984, X ~ B(4 n, 0.984), summed term by term.
+    chips = dataclasses.replace(RESERVE, domains=(FailureDomain("chip", 1, mtbf_h=999.0, mttr_h=1.0),))
+    plan, up = size_fleet(DEMAND, REPLICA, chips, UNIT), 0.999**16
+    assert plan.up_fraction == pytest.approx(up)
+    tail = [math.fsum(math.comb(4 * n, k) * up**k * (1 - up) ** (4 * n - k) for k in range(479, 4 * n + 1)) for n in range(120, 130)]
+    assert plan.systems == next(n for n, chance in enumerate(tail, 120) if chance >= 0.999)
+
+
+def test_what_fails_together_stands_beside_the_rest():
+    # A building of 1,000 chips: 16 systems of 64 more (15.6).
+    alone, beside = (size_fleet(DEMAND, REPLICA, dataclasses.replace(RESERVE, correlated_accelerators=chips), UNIT) for chips in (0, 1_000))
+    assert beside.systems == alone.systems + 16
+    assert beside.gap == alone.gap | {"correlated failures": 64}
+    assert sum(beside.gap.values()) == beside.replicas - beside.lower_bound_replicas_peak
+
+
+def test_what_a_simulation_proved_takes_the_place_of_the_headroom():
+    plan = size_fleet(DEMAND, REPLICA, RESERVE, UNIT, serving=500)
+    assert (plan.replicas_with_headroom, plan.replicas_with_maintenance) == (500, 511)  # 500 / 0.98 = 510.2
+    assert plan.gap["headroom"] == 125
 
 
 def test_without_reserves_a_fleet_is_the_lower_bound_in_whole_systems():

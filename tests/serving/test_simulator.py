@@ -79,6 +79,17 @@ def same(found: Simulated, requests: list[Request]) -> None:
     np.testing.assert_allclose(of_kernel(found), of_naive(requests), rtol=1e-9, atol=0.0)
 
 
+@settings(max_examples=60, deadline=None)
+@given(names, traces, st.floats(0.0, 1.0))
+def test_what_is_known_to_be_cached_is_not_prefilled(name: str, trace: Any, share: float) -> None:
+    rows = sorted(trace, key=lambda row: row[0])
+    cached = [min(int(share * row[1]), row[1] - 1) for row in rows]
+    found, constants = served(name, trace, cached_tokens=np.array(cached, dtype=np.float64))
+    requests = [Request(*row, cached_tokens=tokens) for row, tokens in zip(rows, cached, strict=True)]
+    simulate(Physics(made(name), float(constants["pool_bytes"][0])), requests, replicas=1, routing="least-loaded", slots=2048)
+    same(found, requests)
+
+
 @settings(max_examples=300, deadline=None)
 @given(names, traces, st.integers(1, 3), st.sampled_from(ROUTINGS[:3]), st.one_of(st.none(), st.integers(1, 1500)), st.sampled_from([1, 3, 2048]))
 def test_every_request_is_served_as_the_naive_simulator_serves_it(

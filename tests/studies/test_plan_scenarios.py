@@ -37,9 +37,7 @@ def test_rainier_goes_from_half_a_million_to_a_million_with_trainium3_arriving()
 
 def test_rainier_is_short_of_power_at_some_site_and_the_megawatt_has_a_price():
     sites, prices = rows("rainier-buildout", "sites"), rows("rainier-buildout", "shadow-prices")
-    full = {
-        (row["site"], row["quarter"]) for row in sites if row["site_it_power_limit_mw"] and row["site_it_power_mw"] > row["site_it_power_limit_mw"] - 0.2
-    }
+    full = {(row["site"], row["quarter"]) for row in sites if row["site_it_power_limit_mw"] and row["site_it_power_mw"] > row["site_it_power_limit_mw"] - 0.2}
     priced = {(row["place"], row["quarter"]) for row in prices if row["unit"] == "USD/MW" and row["value"] > 1e5}
     assert full
     assert priced

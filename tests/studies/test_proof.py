@@ -144,10 +144,14 @@ def test_rates_are_met_and_prefixes_kept():
         assert scaled.hash_ids.size == pytest.approx(factor * trace.hash_ids.size, rel=0.05)
 
 
-def test_copies_have_sessions_of_their_own():
+def test_copies_have_sessions_and_prefixes_of_their_own():
     trace = am.Trace.of({"arrival_s": [0.0, 5.0, 9.0], "input_tokens": [10.0] * 3, "output_tokens": [5.0] * 3, "session": [7, 7, 8]})
     thick = trace.thickened(3, seed=1)
     assert sorted(np.unique(thick.session, return_counts=True)[1]) == [1, 1, 1, 2, 2, 2]
+    moon = am.Trace.of("mooncake_conversation").between(0.0, 120.0)
+    thick = moon.thickened(2)
+    assert np.unique(thick.hash_ids).size == 2 * np.unique(moon.hash_ids).size
+    assert sorted(np.unique(thick.hash_ids, return_counts=True)[1]) == sorted(2 * list(np.unique(moon.hash_ids, return_counts=True)[1]))
 
 
 def test_work_counts_every_request_and_bursts_stand_above_the_mean(replica, traffic):

@@ -124,13 +124,17 @@ class SystemFigures(Strict):
 
 
 class System(Strict):
-    """What one buys or rents: an instance, an UltraServer, a rack, a slice."""
+    """What one buys or rents: an instance, an UltraServer, a rack, a slice.
+
+    `host_accelerators` are those of one host (board, tray), which goes down with it; the innermost level of the network where absent.
+    """
 
     name: Name
     title: str
     provider: str
     accelerator: Name
     accelerators: int = Field(ge=1, le=100_000)
+    host_accelerators: int | None = Field(default=None, ge=1, le=1_000)
     aliases: tuple[str, ...] = ()
     sold_within: Name | None = None
     source: str

@@ -20,7 +20,7 @@ class OwnershipFigures(Strict):
     `network_share` is the network outside the servers as a share of cluster capital (servers and network); `facility_cost` is per W of
     critical (IT) power; `operations_per_year` is of all capital, `maintenance_per_year` of servers and network; `overhead_share` is of
     revenue and separates operating from gross margin; `occupancy` is the share of the hours in which a replica carries its load;
-    `failures_per_year` is of one accelerator with its share of the server.
+    `failures_per_year` is of one accelerator; `host_failures_per_year` are those that take a whole host down, per accelerator of the host.
 
     Absent where an owner has no such cost, or it is not known: `integration_share` (racks, installation, testing) and `decommissioning_share` (removal at
     the end of life) are of the server; `software_per_year` is of one accelerator; `keep_warm_share` is of the hours without load; `tax_rate` is of profit.
@@ -41,6 +41,8 @@ class OwnershipFigures(Strict):
     occupancy: Fraction
     failures_per_year: Annotated[Figure, of("frequency", 0.0, 5.0, "1/year")] | None = None
     repair_time: Annotated[Figure, of("time", 1, 10_000, "hour")] | None = None
+    host_failures_per_year: Annotated[Figure, of("frequency", 0.0, 5.0, "1/year")] | None = None
+    host_repair_time: Annotated[Figure, of("time", 0.01, 10_000, "hour")] | None = None
     integration_share: _ShareOfCapital | None = None
     decommissioning_share: _ShareOfCapital | None = None
     software_per_year: Annotated[Figure, of("money per accelerator and time", 0, 50_000, "USD/accelerator/year")] | None = None

@@ -9,8 +9,13 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
+
 from accelmodel.economics import check_range
 from accelmodel.units import HOURS_PER_YEAR
+
+Array = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -37,41 +42,83 @@ class FailureDomain:
 
 
 def group_availability_fraction(accelerators: int, domains: Sequence[FailureDomain]) -> float:
-    """Share of time that all of a group of accelerators (a replica, a system) is up, nested domains failing independently.
+    """Share of time that all of a group of accelerators is up, nested domains failing independently.
 
-    Product over domains of A^ceil(accelerators / domain's accelerators): a group needs all its chips and hosts,
-    A_chip^k A_host^h. What takes many groups down at once (a building) is no such domain: put its largest on top of
-    the count.
+    Product over domains of A^ceil(accelerators / domain's accelerators): a group needs all its chips and hosts, A_chip^k A_host^h.
     """
     check_range("accelerators", accelerators, at_least=1)
     return math.prod(domain.availability_fraction ** math.ceil(accelerators / domain.accelerators) for domain in domains)
 
 
-def probability_enough_up(installed: int, needed: int, availability_fraction: float) -> float:
-    """P(at least `needed` of `installed` are up): the upper tail of a binomial."""
-    from scipy.special import bdtrc
+def replicas_up(replicas: int, accelerators_per_replica: int, domains: Sequence[FailureDomain]) -> Array:
+    """Probability that 0, 1 ... all of `replicas` are up that stand side by side in one block (a system), shape (replicas + 1,).
 
-    return 1.0 if needed <= 0 else float(bdtrc(needed - 1, installed, availability_fraction)) if installed >= needed else 0.0
-
-
-def count_for_availability(needed: int, availability_fraction: float, target_fraction: float) -> int:
-    """Smallest N with P(at least `needed` of N are up) >= target.
-
-    InputError for an availability of 0 or a target of 1, which no number reaches unless nothing ever fails.
+    A domain of at most a replica's accelerators takes one replica down; a larger one takes all that stand in it, and lies in the next larger. A domain larger
+    than the block takes the block down.
     """
-    check_range("availability_fraction", availability_fraction, above=0, at_most=1)
-    if needed <= 0 or availability_fraction == 1:
-        return max(needed, 0)
+    alone = [domain for domain in domains if domain.accelerators <= accelerators_per_replica]
+    shared = sorted((domain for domain in domains if domain.accelerators > accelerators_per_replica), key=lambda domain: -domain.accelerators)
+    one = group_availability_fraction(accelerators_per_replica, alone)
+    levels = [(domain.accelerators // accelerators_per_replica, domain.availability_fraction) for domain in shared]
+    return _up(replicas, np.array([1.0 - one, one]), levels)
+
+
+def _up(replicas: int, one: Array, levels: Sequence[tuple[int, float]]) -> Array:
+    """Probabilities of 0 to `replicas` up, each `one` by itself, in nested groups of (replicas, availability), the largest first."""
+    if not levels:
+        return _copies(one, replicas)
+    (size, available), *inner = levels
+
+    def group(count: int) -> Array:
+        within: Array = available * _up(count, one, inner)
+        within[0] += 1.0 - available
+        return within
+
+    whole, left = divmod(replicas, size)
+    found = _copies(group(size), whole) if whole else np.ones(1)
+    return np.convolve(found, group(left)) if left else found
+
+
+def _copies(states: Array, count: int) -> Array:
+    """Distribution of the sum of `count` independent copies of one over 0, 1, 2 ...: the power of its Fourier transform."""
+    size = count * (states.shape[0] - 1) + 1
+    total: Array = np.maximum(np.fft.irfft(np.fft.rfft(states, n=2 * size) ** count, n=2 * size)[:size], 0.0)
+    return total
+
+
+def probability_enough_up(blocks: int, needed: int, states: Array) -> float:
+    """P(at least `needed` replicas are up in so many independent blocks), `states` the probabilities of 0, 1 ... all of one block's replicas up.
+
+    With one replica a block it is the upper tail of a binomial.
+    """
+    each = states.shape[0] - 1
+    if needed <= 0:
+        return 1.0
+    if blocks * each < needed:
+        return 0.0
+    return min(float(_copies(states[::-1], blocks)[: blocks * each - needed + 1].sum()), 1.0)  # of those down: few, so that rounding matters least
+
+
+def blocks_for_availability(needed: int, states: Array, target_fraction: float) -> int:
+    """Smallest number of blocks with P(at least `needed` replicas are up) >= target; `states` as for `probability_enough_up`.
+
+    InputError for replicas that are never up, or a target of 1, which no number reaches unless nothing ever fails.
+    """
+    each = int(states.shape[0]) - 1
+    few = max(-(-needed // each), 0)
+    if needed <= 0 or states[each] == 1.0:
+        return few
+    check_range("availability_fraction", float(np.arange(each + 1) @ states) / each, above=0, at_most=1 + 1e-9)
     check_range("target_fraction", target_fraction, at_least=0, below=1)
 
     def enough(count: int) -> bool:
-        return probability_enough_up(count, needed, availability_fraction) >= target_fraction
+        return probability_enough_up(count, needed, states) >= target_fraction
 
-    if enough(needed):
-        return needed
-    few, many = needed, needed + 1  # few is never enough; many grows until it is
+    if enough(few):
+        return few
+    least, many = few, few + 1  # few is never enough; many grows until it is
     while not enough(many):
-        few, many = many, needed + 2 * (many - needed)
+        few, many = many, least + 2 * (many - least)
     while many - few > 1:
         middle = (few + many) // 2
         few, many = (few, middle) if enough(middle) else (middle, many)

@@ -8,18 +8,19 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
+
 from accelmodel.economics import check_range
 from accelmodel.economics.offers import block
 from accelmodel.economics.ownership import Capital, OwnershipCost
 from accelmodel.economics.tokens import TokenRates
 from accelmodel.errors import InputError
-from accelmodel.fleet.availability import FailureDomain, count_for_availability, group_availability_fraction, mean_in_repair, spare_stock
+from accelmodel.fleet.availability import FailureDomain, blocks_for_availability, mean_in_repair, replicas_up, spare_stock
 from accelmodel.fleet.demand import Demand
 from accelmodel.units import HOURS_PER_YEAR, SECONDS_PER_DAY
 
 _W_PER_MW = 1e6
 _FLOP_PER_EFLOP = 1e18
-_HOURS_PER_DAY = 24
 
 
 @dataclass(frozen=True)
@@ -39,8 +40,8 @@ class Reserve:
     """What a fleet holds beyond its peak.
 
     `headroom_fraction` of the replicas is left for queueing, `maintenance_fraction` is drained; enough of the rest is up with probability
-    `availability_target_fraction`; spares for accelerators that fail and are away for `repair_turnaround_h` are there with probability
-    `spares_service_fraction`.
+    `availability_target_fraction`; beside them stand `correlated_accelerators`, as many as fail at once with what many systems share (a building's power);
+    spares for accelerators that fail and are away for `repair_turnaround_h` are there with probability `spares_service_fraction`.
     """
 
     headroom_fraction: float
@@ -50,8 +51,10 @@ class Reserve:
     failures_per_accelerator_year: float
     repair_turnaround_h: float
     spares_service_fraction: float
+    correlated_accelerators: int = 0
 
     def __post_init__(self) -> None:
+        check_range("correlated_accelerators", self.correlated_accelerators, at_least=0)
         check_range("headroom_fraction", self.headroom_fraction, at_least=0, below=1)
         check_range("maintenance_fraction", self.maintenance_fraction, at_least=0, below=1)
         check_range("failures_per_accelerator_year", self.failures_per_accelerator_year, at_least=0)
@@ -106,11 +109,12 @@ class FleetPlan:
     """A fleet for a demand, each step of its sizing kept.
 
     replicas_mean, replicas_peak       demand / goodput, before rounding
-    lower_bound_*                      the honest lower bound: ceil(rate / goodput) at mean and peak, no reserve at all, and the
-                                       accelerator-hours of a day at the mean
-    replicas_with_headroom             ceil(peak / (1 - headroom))
+    lower_bound_*                      the honest lower bound: ceil(rate / goodput) at mean and peak, no reserve at all
+    replicas_with_headroom             ceil(peak / (1 - headroom)), or what a simulation proved
     replicas_with_maintenance          ceil(that / (1 - drained))
-    replicas                           installed, with those that stand in for failed systems
+    replicas_for_failures              in blocks of which enough are up as often as asked
+    replicas                           installed: those, and the correlated ones
+    up_fraction                        mean share of a block's replicas that are up
     systems, accelerators              whole systems; stranded accelerators are in no replica
     spare_accelerators, spare_systems  beside them, on the shelf, unpowered; bought as whole systems
     mean_occupancy_fraction            mean demand over what all installed replicas could carry
@@ -121,10 +125,10 @@ class FleetPlan:
     replicas_peak: float
     lower_bound_replicas_mean: int
     lower_bound_replicas_peak: int
-    lower_bound_accelerator_h_per_day: float
     replicas_with_headroom: int
     replicas_with_maintenance: int
-    block_availability_fraction: float
+    replicas_for_failures: int
+    up_fraction: float
     replicas: int
     systems: int
     accelerators: int
@@ -137,6 +141,18 @@ class FleetPlan:
     peak_eflop_per_s: float
     capital_usd: float
     annual_cost_usd: float
+
+    @property
+    def gap(self) -> dict[str, int]:
+        """Replicas beyond the lower bound at the peak, by what they are for; they sum to `replicas` less the bound."""
+        levels = {
+            "headroom": self.replicas_with_headroom,
+            "drained": self.replicas_with_maintenance,
+            "failures and whole systems": self.replicas_for_failures,
+            "correlated failures": self.replicas,
+        }
+        reached = (self.lower_bound_replicas_peak, *levels.values())
+        return {name: after - before for name, before, after in zip(levels, reached, reached[1:], strict=False)}
 
 
 @dataclass(frozen=True)
@@ -177,19 +193,20 @@ def replicas_to_carry(rates: TokenRates, goodput: TokenRates) -> float:
     return max(shares)
 
 
-def size_fleet(demand: Demand, replica: ReplicaSupply, reserve: Reserve, unit: UnitFigures, years: float = 0.0) -> FleetPlan:
+def size_fleet(demand: Demand, replica: ReplicaSupply, reserve: Reserve, unit: UnitFigures, years: float = 0.0, *, serving: int | None = None) -> FleetPlan:
     """Size a fleet for a demand `years` from now.
 
-    Demand at its peak -> / goodput -> / (1 - headroom) -> / (1 - drained) -> whole blocks (the least set of systems
-    that holds whole replicas, which fails as one) -> smallest N of them with P(enough up) >= target -> spares ->
-    power and money. Each step rounds up to whole things.
+    Demand at its peak -> / goodput -> / (1 - headroom) -> / (1 - drained) -> smallest number of blocks (the least set of systems that holds whole replicas)
+    with P(enough replicas up) >= target -> those that fail together -> spares -> power and money. Each step rounds up to whole things. `serving` replicas, as
+    a simulation proved them, take the place of peak / (1 - headroom).
     """
     mean, peak = (replicas_to_carry(rates, replica.goodput) for rates in (demand.mean_rates(years), demand.peak_rates(years)))
-    with_headroom = _whole(peak / (1 - reserve.headroom_fraction))
+    with_headroom = _whole(peak / (1 - reserve.headroom_fraction)) if serving is None else serving
     with_maintenance = _whole(with_headroom / (1 - reserve.maintenance_fraction))
     least = block(replica.accelerators, replica.accelerators_per_system)
-    availability = group_availability_fraction(least.replicas * replica.accelerators, reserve.domains)
-    blocks = count_for_availability(-(-with_maintenance // least.replicas), availability, reserve.availability_target_fraction)
+    states = replicas_up(least.replicas, replica.accelerators, reserve.domains)
+    for_failures = blocks_for_availability(with_maintenance, states, reserve.availability_target_fraction)
+    blocks = for_failures + (-(-reserve.correlated_accelerators // (least.systems * replica.accelerators_per_system)) if for_failures else 0)
     replicas, systems = blocks * least.replicas, blocks * least.systems
     accelerators = systems * replica.accelerators_per_system
     in_repair = mean_in_repair(accelerators, reserve.failures_per_accelerator_year, reserve.repair_turnaround_h)
@@ -201,10 +218,10 @@ def size_fleet(demand: Demand, replica: ReplicaSupply, reserve: Reserve, unit: U
         replicas_peak=peak,
         lower_bound_replicas_mean=_whole(mean),
         lower_bound_replicas_peak=_whole(peak),
-        lower_bound_accelerator_h_per_day=_whole(mean) * replica.accelerators * _HOURS_PER_DAY,
         replicas_with_headroom=with_headroom,
         replicas_with_maintenance=with_maintenance,
-        block_availability_fraction=availability,
+        replicas_for_failures=for_failures * least.replicas,
+        up_fraction=float(np.arange(least.replicas + 1) @ states) / least.replicas,
         replicas=replicas,
         systems=systems,
         accelerators=accelerators,

@@ -1,67 +1,157 @@
-"""The demand study: tokens a day become replicas, reserves, whole systems, megawatts and money, each step kept."""
+"""The demand study: a demand becomes replicas, proven by simulation, reserves, whole systems on sites, megawatts and money, each step kept."""
 
 from __future__ import annotations
 
+import dataclasses
+import math
 from typing import Any
+
+import numpy as np
 
 from accelmodel.economics.margin import margin_fraction
 from accelmodel.economics.tokens import TokenRates
-from accelmodel.errors import InputError
-from accelmodel.fleet.availability import FailureDomain
-from accelmodel.fleet.demand import Demand
-from accelmodel.fleet.sizing import FleetPlan, ReplicaSupply, Reserve, size_fleet
+from accelmodel.fleet.demand import Shape
+from accelmodel.fleet.schedule import needed_replicas
+from accelmodel.fleet.sites import Placed, Site, place
+from accelmodel.fleet.sizing import FleetPlan, ReplicaSupply, replicas_to_carry, size_fleet
 from accelmodel.results.table import table
+from accelmodel.studies.demanded import Asked, demands_of, lengths_of, shape_of
 from accelmodel.studies.fleet import goodput_of, unit_of
 from accelmodel.studies.grid import misfit
 from accelmodel.studies.points import Point
+from accelmodel.studies.proof import Proof, Targets, prefix_hits, prove
+from accelmodel.studies.reserves import reserve_of
 from accelmodel.studies.run import Cell, Context, StudyResult
 from accelmodel.studies.scenario import DemandStudy
-from accelmodel.units import HOURS_PER_YEAR, SECONDS_PER_HOUR
+from accelmodel.studies.traces import Trace
+from accelmodel.studies.traffic import burst_headroom, share_of, traffic_of
+from accelmodel.units import HOURS_PER_YEAR, SECONDS_PER_DAY
 
 _SHOWN = [
-    *("case", "tokens_per_day", "lower_bound_replicas", "replicas_at_peak", "replicas", "systems", "fleet_accelerators", "stranded_accelerators"),
-    *("spare_accelerators", "mean_occupancy_fraction", "it_power_mw", "facility_power_mw", "capital_usd", "annual_cost_usd", "cost_usd_per_mtok"),
-    *("annual_revenue_usd", "margin_fraction"),
+    *("case", "tokens_per_day", "lower_bound_replicas", "replicas_planned", "replicas_proven", "replicas", "systems", "fleet_accelerators"),
+    *("stranded_accelerators", "spare_accelerators", "mean_occupancy_fraction", "it_power_mw", "facility_power_mw", "capital_usd", "annual_cost_usd"),
+    *("cost_usd_per_mtok", "annual_revenue_usd", "margin_fraction"),
 ]
-_DAYS_PER_YEAR = 365
+_HOURS_PER_DAY, _DAYS_PER_YEAR = 24, 365
+_HIT_ROUNDS = 2
 
 
 def study(context: Context, asked: DemandStudy) -> StudyResult:
-    """A row per case and demand."""
+    """A row per case and demand that can be met; notes say what the simulator found, why a fleet is larger than its lower bound, and what cannot be met."""
     rows: list[dict[str, Any]] = []
     notes: list[str] = []
+    shape = shape_of(context, asked)
     for case in context.scenario.chosen(asked.cases):
-        cell = context.cell(case, context.scenario.situation(case))
-        point = context.point(cell)
-        if point.fits:
-            rows += [_row(cell, point, tokens, asked) for tokens in asked.tokens_per_day]
-        else:
+        cell = context.cell(case, context.scenario.situation(case) | lengths_of(asked))
+        trace = None if asked.trace is None else context.trace(asked.trace)
+        point = context.point(cell) if trace is None else _point_of_trace(context, cell, trace, asked)
+        if not point.fits:
             notes.append(misfit(cell, 1, 1, point.kv_capacity_tokens > 0))
-    names = dict.fromkeys(name for row in rows for name in row)
+            continue
+        for demand in _demands(asked, point, trace, shape):
+            row, words = _fleet(context, cell, point, demand, asked, trace, shape)
+            notes += words
+            rows += [] if row is None else [row]
+    names = dict.fromkeys(name for row in rows for name in row if name not in ("gap", "sites"))
     columns = {name: [row.get(name) for row in rows] for name in names}
     return StudyResult("demand", table(columns), {"fleets": rows}, notes, [name for name in _SHOWN if name in columns])
 
 
-def _row(cell: Cell, point: Point, tokens_per_day: float, asked: DemandStudy) -> dict[str, Any]:
-    """One fleet sized for a demand of the situation's mix of tokens."""
-    of, hit = cell.replica, point.prefix_hit_fraction
-    inputs = point.input_tokens / (point.input_tokens + point.output_tokens)
-    demand = Demand(
-        input_tokens_per_day=tokens_per_day * inputs,
-        output_tokens_per_day=tokens_per_day * (1.0 - inputs),
-        cached_input_fraction=hit,
-        peak_to_mean_ratio=asked.peak_to_mean,
-        growth_fraction_per_year=asked.growth_fraction_per_year,
-    )
-    supply = ReplicaSupply(of.accelerators, of.system.accelerators, goodput_of(point))
-    plan = size_fleet(demand, supply, _reserve(cell, asked), unit_of(cell, point), asked.years)
-    carried = demand.mean_rates(asked.years)
-    per_day = tokens_per_day * (1.0 + asked.growth_fraction_per_year) ** asked.years
+def _point_of_trace(context: Context, cell: Cell, trace: Trace, asked: DemandStudy) -> Point:
+    """The operating point at a trace's mean lengths and, where it has prefixes and the situation does not say how many are cached, the hits that replicas find
+    for themselves: as many replicas as the closed form asks for at the hits of the round before.
+    """
+    lengths = {"input_tokens": float(trace.input_tokens.mean()), "output_tokens": float(trace.output_tokens.mean())}
+    point, rate = context.point_at(cell, lengths), trace.requests / trace.duration_s * asked.trace_rate_factor
+    if trace.hash_ids is None or asked.prefix_cache_tokens == 0.0 or "prefix_hit_fraction" in cell.situation:
+        return point
+    for _ in range(_HIT_ROUNDS):
+        if not point.fits:
+            break
+        replicas = math.ceil(rate * point.output_tokens / point.output_tokens_per_s)
+        hit = prefix_hits(cell.replica, share_of(trace, rate, replicas, context.seed), asked.routing, asked.prefix_cache_tokens)
+        point = context.point_at(cell, {**lengths, "prefix_hit_fraction": hit})
+    return point
+
+
+def _demands(asked: DemandStudy, point: Point, trace: Trace | None, shape: Shape | None) -> list[Asked]:
+    """The demands for a point's lengths; where nothing but a trace is given, the trace's own, whose rate is that of the peak."""
+    ratio = _peak_to_mean(asked, shape)
+    if trace is not None and asked.tokens_per_day is asked.requests_per_day is None:
+        per_day = trace.requests / trace.duration_s * asked.trace_rate_factor * SECONDS_PER_DAY / ratio
+        found = demands_of(asked.model_copy(update={"requests_per_day": (per_day,)}), point, ratio)
+        return [dataclasses.replace(one, quantity="tokens_per_day", value=one.tokens_per_day(0.0)) for one in found]
+    return demands_of(asked, point, ratio)
+
+
+def _peak_to_mean(asked: DemandStudy, shape: Shape | None) -> float:
+    if shape is not None:
+        return shape.peak_to_mean_ratio
+    assert asked.peak_to_mean is not None
+    return asked.peak_to_mean
+
+
+def _fleet(
+    context: Context, cell: Cell, point: Point, wanted: Asked, asked: DemandStudy, trace: Trace | None, shape: Shape | None
+) -> tuple[dict[str, Any] | None, list[str]]:
+    """One fleet, and what is to be said of it; no row where the simulator finds that no number of replicas would do."""
+    of, name, demand = cell.replica, cell.case or cell.replica.system.name, wanted.demand
+    supply, peak = ReplicaSupply(of.accelerators, of.system.accelerators, goodput_of(point)), demand.peak_rates(asked.years)
+    peak_requests_per_s = wanted.mean_requests_per_s(asked.years) * float(demand.peak_to_mean_ratio)
+    carrying = replicas_to_carry(peak, supply.goodput)
+    traffic = trace or traffic_of(asked, of, point, peak_requests_per_s, carrying, context.seed)
+    targets = Targets(cell.situation.get("ttft_s"), cell.situation.get("tpot_s"), asked.percentile)
+    if asked.headroom_fraction is None:
+        planned = burst_headroom(of, traffic, peak_requests_per_s, carrying, targets.ttft_s, asked.percentile, context.seed)
+    else:
+        planned = math.ceil(carrying / (1.0 - asked.headroom_fraction))
+    proof = None
+    if targets.ttft_s is not None or targets.tpot_s is not None:
+        how: dict[str, Any] = {"window_s": asked.window_s, "routing": asked.routing, "prefix_cache_tokens": asked.prefix_cache_tokens}
+        proof = prove(of, traffic, peak_requests_per_s, planned, targets, seed=context.seed, progress=context.progress, **how)
+        if proof.replicas_proven is None:
+            return None, [f"{name}: {proof.words}"]
+    serving = planned if proof is None or proof.replicas_proven is None else proof.replicas_proven
+    plan = size_fleet(demand, supply, reserve_of(cell, asked), unit_of(cell, point), asked.years, serving=serving)
+    placed = _placed(context, plan, asked)
+    gap = {"bursts and queueing": planned - plan.lower_bound_replicas_peak, "what the simulator found short": serving - planned} | plan.gap
+    del gap["headroom"]
+    row = _row(cell, point, wanted, plan, asked, shape) | _proven(planned, proof)
+    beyond = ", ".join(f"{what} {count:+,}" for what, count in gap.items() if count)
+    words = [f"{name}: {plan.replicas:,} replicas, the lower bound is {plan.lower_bound_replicas_peak:,}: {beyond}"]
+    words.append(f"{name}: {proof.words}" if proof is not None else f"{name}: no latency targets are given, so that nothing is simulated")
+    words += [f"{name}: {one.systems:,} systems at {one.site}, {one.facility_power_mw:,.1f} MW at the meter" for one in placed]
+    return row | {"gap": gap, "sites": [vars(one) for one in placed]}, words
+
+
+def _placed(context: Context, plan: FleetPlan, asked: DemandStudy) -> list[Placed]:
+    """The plan's systems on the sites asked for."""
+    rooms = []
+    for one in asked.sites:
+        site = context.catalog.site(one.site)
+        whole_mw = math.inf if site.figures.power is None else site.figures.power.si / 1e6
+        rooms.append(Site(one.site, whole_mw if one.facility_power_mw is None else one.facility_power_mw, site.figures.pue.si))
+    if not rooms or not plan.systems:
+        return []
+    return place(plan.systems, plan.it_power_mw * 1e6 / plan.systems, rooms, asked.power_diversity_fraction)
+
+
+def _row(cell: Cell, point: Point, wanted: Asked, plan: FleetPlan, asked: DemandStudy, shape: Shape | None) -> dict[str, Any]:
+    """The plan as a row."""
+    of, carried, per_day = cell.replica, wanted.demand.mean_rates(asked.years), wanted.tokens_per_day(asked.years)
+    by_hour = plan.replicas_mean * np.array((1.0,) if shape is None else shape.weights)
     row: dict[str, Any] = {
         "case": cell.case or of.system.name,
         "system": of.system.name,
+        wanted.quantity: wanted.value,
         "tokens_per_day": per_day,
+        "input_tokens": point.input_tokens,
+        "output_tokens": point.output_tokens,
+        "prefix_hit_fraction": point.prefix_hit_fraction,
+        "requests_per_s": wanted.mean_requests_per_s(asked.years) * float(wanted.demand.peak_to_mean_ratio),
         "lower_bound_replicas": plan.lower_bound_replicas_peak,
+        "lower_bound_accelerator_h_per_day": float(needed_replicas(by_hour, 0.0).mean()) * of.accelerators * _HOURS_PER_DAY,
+        "accelerator_h_per_day": float(plan.accelerators * _HOURS_PER_DAY),
         "replicas_at_peak": plan.replicas_with_maintenance,
         "replicas": plan.replicas,
         "systems": plan.systems,
@@ -78,22 +168,18 @@ def _row(cell: Cell, point: Point, tokens_per_day: float, asked: DemandStudy) ->
     return row | _revenue(cell, carried, plan)
 
 
-def _reserve(cell: Cell, asked: DemandStudy) -> Reserve:
-    """What the fleet holds beyond its peak: headroom and drained replicas as asked, failures and repairs as the owner has them; a tenant holds no spares."""
-    owner = cell.money.catalog.ownership(cell.money.owner)
-    failures, repair = owner.figures.failures_per_year, owner.figures.repair_time
-    if failures is None or repair is None:
-        raise InputError(f"owner '{owner.name}' has no figures 'failures_per_year' and 'repair_time', which sizing a fleet needs", key="owner")
-    per_year, repair_h = failures.si * HOURS_PER_YEAR * SECONDS_PER_HOUR, repair.si / SECONDS_PER_HOUR
-    return Reserve(
-        headroom_fraction=asked.headroom_fraction,
-        maintenance_fraction=asked.maintenance_fraction,
-        availability_target_fraction=asked.availability_target_fraction,
-        domains=(FailureDomain("accelerator", 1, HOURS_PER_YEAR / per_year, repair_h),),
-        failures_per_accelerator_year=0.0 if cell.money.rents else per_year,
-        repair_turnaround_h=repair_h,
-        spares_service_fraction=asked.spares_service_fraction,
-    )
+def _proven(planned: int, proof: Proof | None) -> dict[str, Any]:
+    """What the closed form planned and the simulator proved, and the percentiles of the proven number."""
+    if proof is None:
+        return {"replicas_planned": planned}
+    rank = f"p{proof.targets.percentile:g}"
+    return {
+        "replicas_planned": planned,
+        "replicas_proven": proof.replicas_proven,
+        "short_fraction": proof.short_fraction,
+        f"time_to_first_token_{rank}_s": proof.repaired_ttft_s,
+        f"time_per_output_token_{rank}_s": proof.repaired_tpot_s,
+    }
 
 
 def _revenue(cell: Cell, carried: TokenRates, plan: FleetPlan) -> dict[str, Any]:

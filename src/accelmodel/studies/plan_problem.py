@@ -14,7 +14,7 @@ import numpy as np
 from accelmodel.economics.offers import block
 from accelmodel.economics.ownership import OwnershipTerms
 from accelmodel.errors import InputError
-from accelmodel.fleet.availability import FailureDomain, count_for_availability, group_availability_fraction, mean_in_repair, spare_stock
+from accelmodel.fleet.availability import blocks_for_availability, mean_in_repair, replicas_up, spare_stock
 from accelmodel.fleet.plan_model import HOURS_PER_QUARTER, QUARTERS_PER_YEAR, Array, PlanProblem, Reserves
 from accelmodel.studies.assumptions import assumptions, sources
 from accelmodel.studies.fleet import goodput_of
@@ -22,15 +22,17 @@ from accelmodel.studies.grid import misfit
 from accelmodel.studies.money import ownership_terms
 from accelmodel.studies.points import Point
 from accelmodel.studies.proof import Targets
+from accelmodel.studies.reserves import reserve_of
 from accelmodel.studies.run import Cell, Context
 from accelmodel.studies.scenario import PlanStudy, PlanWorkload, PowerFrom
 from accelmodel.studies.traces import Client, Trace
-from accelmodel.units import HOURS_PER_YEAR, SECONDS_PER_DAY, SECONDS_PER_HOUR, TOKENS_PER_MTOK
+from accelmodel.units import SECONDS_PER_DAY, TOKENS_PER_MTOK
 
 _DRAWN_REQUESTS = 20_000  # of a workload without a trace
 _PREFIX_BLOCK_TOKENS = 64
 _PREFIX_FAMILIES = 16
 _W_PER_MW = 1e6
+_MANY_BLOCKS = 50
 _NAN = math.nan
 
 
@@ -462,22 +464,18 @@ class _Builder:
 def reserve_factors(cell: Cell, asked: PlanStudy, replicas: float) -> tuple[float, float, float, float]:
     """What is installed for each of so many replicas at the peak: factors for queueing, for maintenance, for failures; and the share of spares.
 
-    1 / (1 - headroom), 1 / (1 - drained); the least number of which enough are up, over enough, a replica needing all its accelerators; the stock of spare
-    accelerators over those in place. A tenant holds no spares.
+    1 / (1 - headroom), 1 / (1 - drained); the least number of which enough are up, over enough, by blocks that fail as `fleet.sizing` has it, and replica by
+    replica where these fill few blocks (there whole systems come on top); the stock of spare accelerators over those in place.
     """
-    headroom, maintenance = 1.0 / (1.0 - asked.headroom_fraction), 1.0 / (1.0 - asked.maintenance_fraction)
-    owner = cell.money.catalog.ownership(cell.money.owner)
-    failures, repair = owner.figures.failures_per_year, owner.figures.repair_time
-    if failures is None or repair is None:
-        raise InputError(f"owner '{owner.name}' has no figures 'failures_per_year' and 'repair_time', which a plan needs", key="owner")
-    per_year, repair_h = failures.si * HOURS_PER_YEAR * SECONDS_PER_HOUR, repair.si / SECONDS_PER_HOUR
-    domain = FailureDomain("accelerator", 1, HOURS_PER_YEAR / per_year, repair_h)
+    of, reserve = cell.replica, reserve_of(cell, asked)
+    headroom, maintenance = 1.0 / (1.0 - reserve.headroom_fraction), 1.0 / (1.0 - reserve.maintenance_fraction)
     needed = max(math.ceil(replicas * headroom * maintenance), 1)
-    installed = count_for_availability(needed, group_availability_fraction(cell.replica.accelerators, [domain]), asked.availability_target_fraction)
-    if cell.money.rents:
-        return headroom, maintenance, installed / needed, 0.0
-    accelerators = installed * cell.replica.accelerators
-    stock = spare_stock(mean_in_repair(accelerators, per_year, repair_h), asked.spares_service_fraction)
+    each = block(of.accelerators, of.system.accelerators).replicas
+    each = each if needed >= _MANY_BLOCKS * each else 1
+    states = replicas_up(each, of.accelerators, reserve.domains)
+    installed = blocks_for_availability(needed, states, reserve.availability_target_fraction) * each
+    accelerators = installed * of.accelerators
+    stock = spare_stock(mean_in_repair(accelerators, reserve.failures_per_accelerator_year, reserve.repair_turnaround_h), reserve.spares_service_fraction)
     return headroom, maintenance, installed / needed, stock / accelerators
 
 

@@ -13,9 +13,8 @@ from accelmodel.core.replica import Replica
 from accelmodel.errors import InputError
 from accelmodel.studies.simulate import simulate
 from accelmodel.studies.traces import Trace
-from accelmodel.studies.traffic import Share, busiest_window, request_work, share_of
+from accelmodel.studies.traffic import Share, busiest_window, cell_of, request_work, share_of
 
-CELL_REPLICAS = 64  # more replicas than so many are simulated as cells of so many
 WINDOW_S = 300.0
 _LEAST_REQUESTS = 2000  # in the window, where the traffic has them: a 99th percentile then rests on twenty
 _MOST_TIMES = 256  # beyond so many times the planned number nobody looks
@@ -113,7 +112,7 @@ def prove(
     replicas: int,
     targets: Targets,
     *,
-    cell_replicas: int = CELL_REPLICAS,
+    cell_replicas: int | None = None,
     window_s: float = WINDOW_S,
     routing: str = "least-loaded",
     prefix_cache_tokens: float | None = None,
@@ -123,7 +122,7 @@ def prove(
     """Simulate `replicas` under traffic of a mean rate of `requests_per_s`, in its busiest window; find how many it takes where they miss the targets.
 
     `traffic` gives lengths, bursts and prefixes; its rate is brought to the one asked for. Requests from before the window fill the replicas, those behind it
-    keep them busy, and neither are counted. Fleets beyond `cell_replicas` are simulated as one cell of so many with its share of the rate. More replicas are
+    keep them busy, and neither are counted. Of more than `cell_replicas` (`cell_of` the traffic) one cell is simulated, with its share. More replicas are
     tried by doubling, then bisected to the least number. InputError where the simulator refuses the replica, or a request fits none.
     """
     if isinstance(replicas, bool) or not hasattr(replicas, "__index__") or replicas < 1:
@@ -136,7 +135,7 @@ def prove(
     def seen(count: int) -> _Seen:
         if progress is not None:
             progress(f"simulating {count:,} replicas")
-        share = share_of(traffic, requests_per_s, count, cell_replicas, seed)
+        share = share_of(traffic, requests_per_s, count, seed, cell_replicas)
         return _simulated(replica, share, targets, window_s, routing, prefix_cache_tokens)
 
     planned = seen(replicas)
@@ -151,7 +150,7 @@ def prove(
         targets=targets,
         replicas=replicas,
         replicas_proven=None if why_not else proven,
-        simulated_replicas=min(replicas, cell_replicas),
+        simulated_replicas=min(replicas, cell_replicas or cell_of(traffic)),
         requests=planned.requests,
         window_s=planned.window_s,
         ttft_s=planned.seconds[0],
@@ -162,6 +161,12 @@ def prove(
         prefix_hit_fraction=planned.prefix_hit_fraction,
         why_not=why_not,
     )
+
+
+def prefix_hits(replica: Replica, share: Share, routing: str = "least-loaded", prefix_cache_tokens: float | None = None) -> float:
+    """Share of the input tokens that replicas find in their caches, each its own."""
+    sim = simulate(replica, share.traffic, replicas=share.replicas, routing=routing, prefix_cache_tokens=prefix_cache_tokens, samples=2)
+    return float(sim.prefix_hit_fraction)
 
 
 def _fewest(seen: Callable[[int], _Seen], too_few: int, targets: Targets) -> tuple[int, _Seen]:
@@ -190,7 +195,8 @@ def _simulated(replica: Replica, share: Share, targets: Targets, window_s: float
     rate = traffic.requests / traffic.duration_s
     window_s = max(window_s, _LEAST_REQUESTS / rate)
     begin_s, end_s = busiest_window(traffic, request_work(replica, traffic), window_s)
-    around = traffic.between(begin_s - window_s, end_s + 0.2 * window_s)
+    since_s = begin_s - window_s if traffic.hash_ids is None else float(traffic.arrival_s[0])  # caches fill for as long as there are requests
+    around = traffic.between(since_s, end_s + 0.2 * window_s)
     sim = simulate(replica, around, replicas=share.replicas, routing=routing, prefix_cache_tokens=prefix_cache_tokens, samples=2)
     arrival_s = sim.requests["arrival_s"].to_numpy()
     inside = (arrival_s >= begin_s) & (arrival_s < end_s)
@@ -211,7 +217,9 @@ def _percentiles(latencies: list[np.ndarray], percentile: float) -> tuple[float,
 def _never(replica: Replica, traffic: Trace, targets: Targets) -> str | None:
     """Why no number of replicas meets the targets: requests that miss them though each is served alone."""
     places = np.linspace(0, traffic.requests - 1, min(_ALONE, traffic.requests)).astype(np.int64)
-    alone = Trace("alone", np.arange(places.size, dtype=np.float64) * 1e6, traffic.input_tokens[places], traffic.output_tokens[places])
+    cached = None if traffic.cached_tokens is None else traffic.cached_tokens[places]
+    arrival_s = np.arange(places.size, dtype=np.float64) * 1e6
+    alone = Trace("alone", arrival_s, traffic.input_tokens[places], traffic.output_tokens[places], cached_tokens=cached)
     sim = simulate(replica, alone, samples=2)
     found = _percentiles([sim.requests[name].to_numpy() for name in _LATENCIES], targets.percentile)
     for name, seconds, target in zip(_LATENCIES, found, targets.seconds, strict=True):

@@ -17,12 +17,15 @@ from accelmodel.core.replica import Replica
 from accelmodel.errors import InputError
 from accelmodel.studies.assumptions import Assumption, assumptions, sources
 from accelmodel.studies.money import Money, library, money
-from accelmodel.studies.points import Load, Point, columns_of, load_of, point_of, replica
+from accelmodel.studies.points import Load, Point, columns_of, load_of, point_of, ranked_columns, replica
 from accelmodel.studies.scenario import LOAD_KEYS, MONEY_KEYS, REPLICA_KEYS, TARGET_KEYS, Scenario, blamed, load
+from accelmodel.studies.traces import Trace, trace_file
 
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
+
+    from accelmodel.studies.percentiles import Draw
 
 ALONG_AXES = ("points", "margin")  # kinds of study that run over the axes
 SCHEMA = "accelmodel.run/1"
@@ -131,8 +134,10 @@ class Cell:
 class Context:
     """What the studies of one run share: the scenario, the catalogue, and what they rest on."""
 
-    def __init__(self, scenario: Scenario, catalog: Library, folder: Path) -> None:
+    def __init__(self, scenario: Scenario, catalog: Library, folder: Path, seed: int = 0, progress: Callable[[str], None] | None = None) -> None:
         self.scenario = scenario
+        self.seed = seed
+        self.progress = progress
         self.folder = folder
         self.catalog = catalog
         self.assumptions: dict[tuple[str, str], Assumption] = {}
@@ -169,7 +174,13 @@ class Context:
     def beside(self, name: str) -> str:
         """A path as the scenario means it: relative to its own folder where it names a file there; a name as it is."""
         path = self.folder / name
-        return str(path) if name.endswith((".json", ".toml")) and path.is_file() else name
+        return str(path) if name.endswith((".json", ".toml", ".parquet", ".csv")) and path.is_file() else name
+
+    def trace(self, name: str) -> Trace:
+        """A trace by its shipped name or path, which the run then freezes with its other files."""
+        file = trace_file(self.beside(name))
+        self.catalog.used.add(file)
+        return Trace.read(file)
 
     def with_workload(self, situation: dict[str, Any]) -> dict[str, Any]:
         """The situation with the token counts of its workload where it names one; keys of its own win."""
@@ -190,6 +201,14 @@ class Context:
     def points(self, cell: Cell, loads: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """Columns of a cell's operating points at some loads (each overriding keys of the situation)."""
         return columns_of(cell.replica, self._load(cell, loads), cell.money)
+
+    def percentiles(self, cell: Cell, loads: Sequence[Mapping[str, Any]], names: Sequence[str], draw: Draw) -> dict[str, Any]:
+        """Percentiles of a cell's operating points at some loads."""
+        return ranked_columns(cell.replica, self._load(cell, loads), cell.money, names, draw) if names else {}
+
+    def is_loop(self, cell: Cell, loads: Sequence[Mapping[str, Any]]) -> bool:
+        """Whether clients send the loads of a cell, not a rate."""
+        return "requests_per_s" not in cell.situation and not any("requests_per_s" in one for one in loads)
 
     def point(self, cell: Cell) -> Point:
         """The operating point of a cell's own load."""
@@ -214,12 +233,13 @@ class Context:
 
 def study_kinds() -> dict[str, Callable[[Context, Any], StudyResult]]:
     """What runs each kind of study."""
-    from accelmodel.studies import capital, cash_flow, day, demand, fleet, grid, margin, ownership, parity, plan, price_shock, refresh, waterfall
+    from accelmodel.studies import capital, cash_flow, day, demand, fleet, grid, margin, ownership, parity, plan, price_shock, refresh, schedule, waterfall
 
     return {
         "points": grid.study,
         "fleet": fleet.study,
         "demand": demand.study,
+        "schedule": schedule.study,
         "price-shock": price_shock.study,
         "day": day.study,
         "ownership": ownership.study,
@@ -260,7 +280,7 @@ def run(
     for name in chosen:
         if name not in parsed.studies:
             raise InputError(f"the scenario has no study '{name}'", file=path, key="studies", value=name, allowed=parsed.studies)
-    context = Context(parsed, lib, path.parent)
+    context = Context(parsed, lib, path.parent, seed, progress)
     result = Run(path.stem, parsed.title, parsed.description, path, seed, lib, parsed.model_dump(mode="json", exclude_none=True, by_alias=True))
     for name in chosen:
         if progress is not None:

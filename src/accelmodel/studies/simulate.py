@@ -100,6 +100,7 @@ def simulate(
         "priority": load.priority,
         "sessions": load.session,
         "prompts": prompts,
+        "cached_tokens": load.cached_tokens,
         "cache_tokens": prefix_cache_tokens,
         "largest_batch": largest_batch or LARGEST_BATCH,
         "progress": progress,

@@ -21,7 +21,7 @@ PATTERNS = ("gamma", "weibull")
 BLOCK_TOKENS = 512  # tokens of a prompt's block where the column of hashes does not say them
 
 _LENGTHS = ("input_tokens", "output_tokens")
-_KNOWN = ("arrival_s", *_LENGTHS, "priority", "session", "hash_ids")
+_KNOWN = ("arrival_s", *_LENGTHS, "priority", "session", "cached_tokens", "hash_ids")
 _SPREAD_S = 60.0  # copies of a thickened trace are moved by up to so many seconds
 
 
@@ -58,7 +58,8 @@ class Trace:
     """n requests in the order of their arrivals, arrays (n,).
 
     `hash_ids` are the prompts' blocks of `block_tokens`, those of request i from `first_hash[i]` to `first_hash[i + 1]`; equal ids are equal prefixes.
-    `priority` counts from 0, which is served first. `session` says which requests belong together.
+    `priority` counts from 0, which is served first. `session` says which requests belong together. `cached_tokens` of each prompt are found in a cache,
+    wherever it is served; with hashes, that is found out.
     """
 
     name: str
@@ -67,6 +68,7 @@ class Trace:
     output_tokens: Array
     priority: Integers | None = None
     session: Integers | None = None
+    cached_tokens: Array | None = None
     hash_ids: Integers | None = None
     first_hash: Integers | None = None
     block_tokens: float = BLOCK_TOKENS
@@ -109,7 +111,7 @@ class Trace:
 
         `hash_ids` holds a list per request (in CSV: numbers apart by spaces); `hash_ids_256` says that a block has 256 tokens. InputError names file, column.
         """
-        file = _found(path)
+        file = trace_file(path)
         return _from_table(file.stem, _read_table(file), file)
 
     @classmethod
@@ -119,7 +121,7 @@ class Trace:
 
         client = Client(requests_per_s, 1.0, 1.0, burstiness, pattern)
         if isinstance(source, (str, Path)):
-            file = _found(source)
+            file = trace_file(source)
             lengths = _from_table(file.stem, _without_arrivals(_read_table(file)), file)
         else:
             lengths = Trace.of(source if isinstance(source, Trace) else _without_arrivals(pa.table(source)))
@@ -175,7 +177,7 @@ class Trace:
     def thickened(self, times: int, seed: int = 0) -> Trace:
         """`times` as many requests in the same time: copies moved by up to a minute, round the end; the first copy stays.
 
-        Copies have their own sessions, and share the blocks of their prompts.
+        Copies have sessions and prefixes of their own: they are other users' requests.
         """
         if isinstance(times, bool) or not isinstance(times, (int, np.integer)) or times < 1:
             raise InputError("must be a whole number of at least 1", key="thicken", value=times)
@@ -202,7 +204,22 @@ class Trace:
         thick = picked._picked(place, arrival_s[kept], sort=False)
         if thick.session is not None:
             thick = replace(thick, session=thick.session + copy)
+        if thick.hash_ids is not None and thick.first_hash is not None:
+            thick = replace(thick, hash_ids=thick.hash_ids + np.repeat(copy, np.diff(thick.first_hash)) * (int(thick.hash_ids.max(initial=0)) + 1))
         return thick._sorted()
+
+    def within(self, context_tokens: int) -> Trace:
+        """The same requests, none longer than a model's context: of a longer one the input is cut, to no less than one token."""
+        output_tokens = np.minimum(self.output_tokens, context_tokens - 1.0)
+        input_tokens = np.minimum(self.input_tokens, context_tokens - output_tokens)
+        cached_tokens = None if self.cached_tokens is None else np.minimum(self.cached_tokens, input_tokens)
+        return replace(self, input_tokens=input_tokens, output_tokens=output_tokens, cached_tokens=cached_tokens)
+
+    def cached(self, fraction: float) -> Trace:
+        """The same requests, of each of which this share of the input is found in a cache, in whole tokens."""
+        if not 0.0 <= fraction <= 1.0:
+            raise InputError("must be from 0 to 1", key="prefix_hit_fraction", value=fraction)
+        return replace(self, cached_tokens=np.floor(fraction * self.input_tokens))
 
     def between(self, start_s: float, end_s: float) -> Trace:
         """The requests that arrive from `start_s` on and before `end_s`."""
@@ -219,7 +236,9 @@ class Trace:
             ends = np.cumsum(counts)
             hashes = hashes[np.repeat(first[places] - (ends - counts), counts) + np.arange(ends[-1] if ends.size else 0)]
             first = np.concatenate([[0], ends])
-        rows: dict[str, Any] = {name: None if (values := getattr(self, name)) is None else values[places] for name in (*_LENGTHS, "priority", "session")}
+        rows: dict[str, Any] = {
+            name: None if (values := getattr(self, name)) is None else values[places] for name in (*_LENGTHS, "priority", "session", "cached_tokens")
+        }
         picked = replace(self, arrival_s=arrival_s, hash_ids=hashes, first_hash=first, **rows)
         return picked._sorted() if sort else picked
 
@@ -318,7 +337,7 @@ def _without_arrivals(table: Any) -> Any:
     )
 
 
-def _found(path: str | Path) -> Path:
+def trace_file(path: str | Path) -> Path:
     """The file of a path, or of a shipped trace's name."""
     file = Path(path)
     if file.is_file():
@@ -355,8 +374,8 @@ def _from_table(name: str, table: Any, file: Path | None) -> Trace:
         raise InputError(f"the column is missing; there are {there}", file=file, key=missing[0], nearest=near)
     if not table.num_rows:
         raise InputError("holds no requests", file=file, key="trace")
-    numbers = {column: _numbers(table, column, file) for column in _KNOWN[:5] if column in table.column_names}
-    for column, least in (("arrival_s", 0.0), ("input_tokens", 1.0), ("output_tokens", 1.0), ("priority", 0.0)):
+    numbers = {column: _numbers(table, column, file) for column in _KNOWN[:-1] if column in table.column_names}
+    for column, least in (("arrival_s", 0.0), ("input_tokens", 1.0), ("output_tokens", 1.0), ("priority", 0.0), ("cached_tokens", 0.0)):
         _check(numbers.get(column), column, least, file)
     if "priority" in numbers:
         from accelmodel.serving.simulation.batching import PRIORITIES
@@ -372,6 +391,7 @@ def _from_table(name: str, table: Any, file: Path | None) -> Trace:
         numbers["output_tokens"],
         priority=whole["priority"],
         session=whole["session"],
+        cached_tokens=numbers.get("cached_tokens"),
         hash_ids=hashes,
         first_hash=first,
         block_tokens=block_tokens,

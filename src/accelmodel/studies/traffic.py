@@ -10,25 +10,32 @@ import numpy.typing as npt
 
 from accelmodel.core.replica import Replica
 from accelmodel.errors import InputError
-from accelmodel.studies.traces import Trace
+from accelmodel.studies.points import Point
+from accelmodel.studies.scenario import Trafficked
+from accelmodel.studies.traces import Client, Trace
 
 Array = npt.NDArray[np.float64]
 
+_CELL_REPLICAS, _CELL_WITH_PREFIXES = 64, 16  # more replicas than so many are simulated as cells; fewer where each keeps a cache of blocks
+
 _TYPICAL_CLIENTS = 64.0  # at which prefill's share of a replica's time is taken
+_LONGEST_BURST_S = 10.0
+_DRAWN_S, _DRAWN_REQUESTS = 1200.0, 6000  # traffic that is drawn lasts so long, and longer until it has so many requests
 
 
 def request_work(replica: Replica, trace: Trace) -> Array:
-    """Work of each request in units of the mean request's, shape (n,): u input / mean input + (1 - u) output / mean output.
+    """Work of each request in units of the mean request's, shape (n,): u fresh / mean fresh + (1 - u) output / mean output, fresh the input that is not cached.
 
     u is the share of a busy replica's time that goes to prefill at the trace's mean lengths: the rest goes to decode.
     """
     from accelmodel.serving.steady_state import OUTPUTS, Grid, closed_loop
 
-    mean_input, mean_output = float(trace.input_tokens.mean()), float(trace.output_tokens.mean())
-    out = closed_loop(replica.constants, Grid.point(mean_input, mean_output, _TYPICAL_CLIENTS, 0.0))
+    fresh = trace.input_tokens if trace.cached_tokens is None else np.maximum(trace.input_tokens - trace.cached_tokens, 1.0)
+    mean_input, mean_fresh, mean_output = (float(tokens.mean()) for tokens in (trace.input_tokens, fresh, trace.output_tokens))
+    out = closed_loop(replica.constants, Grid.point(mean_input, mean_output, _TYPICAL_CLIENTS, 1.0 - mean_fresh / mean_input))
     prefill = float(out[OUTPUTS.index("prefill_time_fraction"), 0])
     prefill = 0.5 if math.isnan(prefill) else prefill
-    work: Array = prefill * trace.input_tokens / mean_input + (1.0 - prefill) * trace.output_tokens / mean_output
+    work: Array = prefill * fresh / mean_fresh + (1.0 - prefill) * trace.output_tokens / mean_output
     return work
 
 
@@ -67,14 +74,39 @@ class Share:
     traffic: Trace
 
 
-def share_of(traffic: Trace, requests_per_s: float, replicas: int, largest: int, seed: int = 0) -> Share:
-    """At most `largest` of `replicas`, and their share of traffic whose mean rate is brought to `requests_per_s`.
+def cell_of(traffic: Trace) -> int:
+    """Replicas among which one router chooses: fewer where prompts have prefixes, whose caches take memory."""
+    return _CELL_REPLICAS if traffic.hash_ids is None else _CELL_WITH_PREFIXES
+
+
+def share_of(traffic: Trace, requests_per_s: float, replicas: int, seed: int = 0, largest: int | None = None) -> Share:
+    """At most `largest` (`cell_of` the traffic) of `replicas`, and their share of traffic whose mean rate is brought to `requests_per_s`.
 
     A fleet's router may look at few replicas, so that a large fleet is many such cells, each with a random share of the requests. More
     replicas for the same rate get a part of the same requests (random numbers are common), so that what they carry rises with their number.
     """
     if traffic.requests < 2 or not traffic.duration_s > 0.0:
         raise InputError("needs at least two requests at different times", key="trace", value=traffic.requests)
-    simulated = min(replicas, largest)
+    simulated = min(replicas, largest or cell_of(traffic))
     own_rate = traffic.requests / traffic.duration_s
     return Share(simulated, traffic.at_rate(requests_per_s / own_rate * simulated / replicas, seed))
+
+
+def traffic_of(asked: Trafficked, replica: Replica, point: Point, requests_per_s: float, replicas: float, seed: int) -> Trace:
+    """Requests drawn for a fleet's peak: those that come to a cell of it, with the mean lengths and prefix hits of a point and variations as asked, none longer
+    than the model's context.
+    """
+    rate = requests_per_s * min(1.0, _CELL_REPLICAS / max(replicas, 1.0))
+    client = Client(rate, point.input_tokens, point.output_tokens, asked.burstiness, "gamma", asked.input_variation, asked.output_variation)
+    drawn = Trace.generate(client, duration_s=max(_DRAWN_S, _DRAWN_REQUESTS / rate), seed=seed)
+    return drawn.within(replica.model.architecture.max_context_tokens).cached(point.prefix_hit_fraction)
+
+
+def burst_headroom(replica: Replica, traffic: Trace, requests_per_s: float, carrying: float, ttft_s: float | None, percentile: float, seed: int) -> int:
+    """Replicas for the bursts: `carrying`, which the mean rate takes, x the percentile of the work in windows over its mean.
+
+    Windows are as long as the time to first token may be, 10 s at most; the work is that of one cell.
+    """
+    share = share_of(traffic, requests_per_s, max(math.ceil(carrying), 1), seed)
+    window_s = min(_LONGEST_BURST_S if ttft_s is None else ttft_s, _LONGEST_BURST_S)
+    return max(math.ceil(carrying * burst_ratio(share.traffic, request_work(replica, share.traffic), window_s, percentile)), 1)

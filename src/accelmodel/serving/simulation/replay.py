@@ -236,6 +236,7 @@ def replay(
     priority: Integers | None = None,
     sessions: Integers | None = None,
     prompts: Prompts | None = None,
+    cached_tokens: Array | None = None,
     cache_tokens: float | None = None,
     largest_batch: int = LARGEST_BATCH,
     prefilled: bool = False,
@@ -243,9 +244,9 @@ def replay(
 ) -> Simulated:
     """Serve n requests, arrays (n,) in the order of their arrivals, on `replicas` replicas.
 
-    With `clients`, arrivals are not given but found: each client sends the next request when its last one is done. Of `prefilled` requests only
-    the steps are left. `progress` is called with the requests
-    sent and all. InputError for a request that no replica can hold, naming it.
+    With `clients`, arrivals are not given but found: each client sends the next request when its last one is done. Of `prefilled` requests only the steps are
+    left. `cached_tokens` of each prompt need no prefill, wherever it is served; `prompts` with a cache find out for themselves. `progress` is called with the
+    requests sent and all. InputError for a request that no replica can hold, naming it.
     """
     c = constants[0]
     n, slots_of = arrival_s.shape[0], int(c["compiled_batch"]) or largest_batch
@@ -256,6 +257,7 @@ def replay(
         requests[name] = math.nan
     _refuse_misfits(constants, requests)
     requests["priority"] = 0 if priority is None else priority
+    requests["cached_tokens"] = 0.0 if cached_tokens is None else np.minimum(cached_tokens, input_tokens - 1.0)
     least = float(np.min(requests["kv_bytes"], initial=math.inf))
     slots_of = int(max(min(slots_of, n, float(c["pool_bytes"]) / least if least > 0.0 else math.inf), 1))
     rules, blocks, lru = _prefixes(constants, requests, prompts, cache_tokens, replicas)
@@ -296,6 +298,7 @@ def replay_pools(
     priority: Integers | None = None,
     sessions: Integers | None = None,
     prompts: Prompts | None = None,
+    cached_tokens: Array | None = None,
     cache_tokens: float | None = None,
     largest_batch: int = LARGEST_BATCH,
     progress: Callable[[int, int], None] | None = None,
@@ -315,6 +318,7 @@ def replay_pools(
         routing=routing,
         sessions=sessions,
         prompts=prompts,
+        cached_tokens=cached_tokens,
         cache_tokens=cache_tokens,
         progress=progress,
         **shared,
