@@ -23,14 +23,15 @@ def test_rainier_goes_from_half_a_million_to_a_million_with_trainium3_arriving()
     quarters, sites = rows("rainier-buildout", "plan"), rows("rainier-buildout", "sites")
     assert len(quarters) == 12
     assert quarters[0]["fleet_accelerators"] == pytest.approx(500_000, rel=0.05)
-    assert quarters[-1]["fleet_accelerators"] > 1_000_000
+    assert quarters[-1]["fleet_accelerators"] == pytest.approx(1_000_000, rel=0.05)
     assert {row["system"] for row in sites} == {"trn2-ultraserver", "trn3-ultraserver-gen1", "trn3-ultraserver-gen2", "p6-b200.48xlarge"}
     assert len({row["site"] for row in sites}) == 5
     first = {row["system"] for row in sites if row["quarter"] == "2025Q4" and row["systems"]}
     last = {row["system"]: 0 for row in sites} | {row["system"]: row["systems"] for row in sites if row["quarter"] == "2028Q3"}
     assert "trn3-ultraserver-gen1" not in first
     assert last["trn3-ultraserver-gen1"] > 0
-    assert sum(row["retired_systems"] for row in sites if row["system"] == "trn2-ultraserver") > 100
+    assert last["trn2-ultraserver"] < 100  # the generation that stood at the beginning has been replaced
+    assert sum(row["retired_systems"] for row in sites if row["system"] == "trn2-ultraserver") >= 7_813
     served = {row["workload"] for row in rows("rainier-buildout", "workloads")}
     assert len(served) == 6
 
