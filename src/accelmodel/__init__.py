@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from accelmodel.errors import DoesNotFitError, InputError
     from accelmodel.studies.anchor import anchor
     from accelmodel.studies.calibrate import calibrate
+    from accelmodel.studies.diff import Difference, diff
     from accelmodel.studies.explain import explain
     from accelmodel.studies.optimize import optimize
     from accelmodel.studies.points import Point, evaluate, replica
@@ -28,6 +29,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Client",
+    "Difference",
     "DoesNotFitError",
     "InputError",
     "Library",
@@ -42,6 +44,7 @@ __all__ = [
     "anchor",
     "calibrate",
     "catalog",
+    "diff",
     "evaluate",
     "explain",
     "optimize",
@@ -54,6 +57,7 @@ __all__ = [
 
 _HOME = {
     "Client": "studies.traces",
+    "Difference": "studies.diff",
     "DoesNotFitError": "errors",
     "InputError": "errors",
     "Library": "catalog.library",
@@ -67,6 +71,7 @@ _HOME = {
     "Trace": "studies.traces",
     "anchor": "studies.anchor",
     "calibrate": "studies.calibrate",
+    "diff": "studies.diff",
     "evaluate": "studies.points",
     "explain": "studies.explain",
     "optimize": "studies.optimize",

@@ -15,6 +15,7 @@ import typer
 
 from accelmodel.cli import catalog, offers
 from accelmodel.cli.calibrate import calibrate
+from accelmodel.cli.diff import diff
 from accelmodel.cli.evaluate import evaluate
 from accelmodel.cli.explain import explain
 from accelmodel.cli.optimize import optimize
@@ -40,6 +41,7 @@ app.command()(simulate)
 app.command()(validate)
 app.command()(calibrate)
 app.command()(explain)
+app.command()(diff)
 app.command()(new)
 app.add_typer(catalog.app, name="catalog")
 app.add_typer(offers.app, name="offers")
