@@ -80,7 +80,7 @@ def test_what_no_number_of_replicas_meets_is_said(replica, traffic):
 
 
 def test_targets_that_only_caches_meet_are_met_by_more_replicas(replica):
-    """Prompts of 10,240 tokens, all but the last 20 in common, take a quarter of a second anew: a target of 0.1 s is met from the cache, once there are enough."""
+    """Prompts of 10,240 tokens, all but the last 20 in common, take a quarter of a second anew: 0.1 s is met from the cache, once there are enough."""
     n, blocks = 2_500, 20
     arrival_s = np.sort(np.random.default_rng(0).uniform(0.0, 300.0, n))
     columns = {"arrival_s": arrival_s, "input_tokens": np.full(n, blocks * 512 + 20), "output_tokens": np.full(n, 100), "hash_ids": [list(range(blocks))] * n}

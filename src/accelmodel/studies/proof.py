@@ -122,9 +122,9 @@ def prove(
 ) -> Proof:
     """Simulate `replicas` under traffic of a mean rate of `requests_per_s`, in its busiest window; find how many it takes where they miss the targets.
 
-    `traffic` (a `Trace`, or what one is made `of`) gives lengths, bursts and prefixes; its rate is brought to the one asked for. Requests from before the window fill the replicas, those behind it
-    keep them busy, and neither are counted. Of more than `cell_replicas` (`cell_of` the traffic) one cell is simulated, with its share. More replicas are
-    tried by doubling, then bisected to the least number. InputError where the simulator refuses the replica, or a request fits none.
+    `traffic`, a `Trace` or what one is made `of`, gives lengths, bursts and prefixes; its rate is brought to the one asked for. Requests from before the window
+    fill the replicas, those behind it keep them busy, and neither are counted. Of more than `cell_replicas` (`cell_of` the traffic) one cell is simulated, with
+    its share. More replicas are tried by doubling, then bisected to the least number. InputError where the simulator refuses the replica, or a request fits none.
     """
     traffic = Trace.of(traffic)
     for key, count in (("replicas", replicas), ("cell_replicas", cell_replicas)):
@@ -220,7 +220,7 @@ def _percentiles(latencies: list[np.ndarray], percentile: float) -> tuple[float,
 
 
 def _never(replica: Replica, traffic: Trace, targets: Targets, caches: bool) -> str | None:
-    """Why no number of replicas meets the targets: requests that miss them though each is served alone, behind a cache that forgets nothing where there is one."""
+    """Why no number of replicas meets the targets: requests that miss them though each is served alone, behind a cache (if any) that forgets nothing."""
     hashed = caches and traffic.hash_ids is not None
     many = min(_ALONE, traffic.requests)
     places = np.arange(many) if hashed else np.linspace(0, traffic.requests - 1, many).astype(np.int64)
