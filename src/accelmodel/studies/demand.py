@@ -61,7 +61,7 @@ def _point_of_trace(context: Context, cell: Cell, trace: Trace, asked: DemandStu
     """The operating point at a trace's mean lengths and, where it has prefixes and the situation does not say how many are cached, the hits that replicas find
     for themselves: as many replicas as the closed form asks for at the hits of the round before.
     """
-    lengths = {"input_tokens": float(trace.input_tokens.mean()), "output_tokens": float(trace.output_tokens.mean())}
+    lengths = trace.means
     point, rate = context.point_at(cell, lengths), trace.requests / trace.duration_s * asked.trace_rate_factor
     if trace.hash_ids is None or asked.prefix_cache_tokens == 0.0 or "prefix_hit_fraction" in cell.situation:
         return point
@@ -92,7 +92,7 @@ def _fleet(
     supply, peak = ReplicaSupply(of.accelerators, of.system.accelerators, goodput_of(point)), demand.peak_rates(asked.years)
     peak_requests_per_s = wanted.mean_requests_per_s(asked.years) * float(demand.peak_to_mean_ratio)
     carrying = replicas_to_carry(peak, supply.goodput)
-    traffic = trace or traffic_of(asked, of, point, peak_requests_per_s, carrying, context.seed)
+    traffic = traffic_of(asked, trace, of, point, peak_requests_per_s, carrying, context.seed)
     targets = Targets(cell.situation.get("ttft_s"), cell.situation.get("tpot_s"), asked.percentile)
     if asked.headroom_fraction is None:
         planned = burst_headroom(of, traffic, peak_requests_per_s, carrying, targets.ttft_s, asked.percentile, context.seed)

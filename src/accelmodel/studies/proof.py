@@ -124,7 +124,7 @@ def prove(
 
     `traffic`, a `Trace` or what one is made `of`, gives lengths, bursts and prefixes; its rate is brought to the one asked for. Requests from before the window
     fill the replicas, those behind it keep them busy, and neither are counted. Of more than `cell_replicas` (`cell_of` the traffic) one cell is simulated, with
-    its share. More replicas are tried by doubling, then bisected to the least number. InputError where the simulator refuses the replica, or a request fits none.
+    its share. More replicas are tried by doubling, then bisected to the least number. InputError where the simulator refuses replica or requests.
     """
     traffic = Trace.of(traffic)
     for key, count in (("replicas", replicas), ("cell_replicas", cell_replicas)):

@@ -81,7 +81,7 @@ def study(context: Context, asked: ScheduleStudy) -> StudyResult:
     notes: list[str] = []
     by_hour: list[dict[str, Any]] = []
     trace = _trace(context, asked)
-    lengths = lengths_of(asked) if trace is None else {name: float(getattr(trace, name).mean()) for name in ("input_tokens", "output_tokens")}
+    lengths = lengths_of(asked) if trace is None else trace.means
     planner = _Planner(context, asked, shape, trace)
     for case in context.scenario.chosen(asked.cases):
         cell = _cell(context, case, context.scenario.situation(case) | lengths)
@@ -144,7 +144,7 @@ class _Planner:
     def _plan(self, cell: Cell, point: Point, carrying: float, rate: float) -> tuple[int, Proof | None]:
         """Replicas planned for the busiest hour, of which `carrying` take the mean, and their proof; None without latency targets."""
         of, asked, seed = cell.replica, self.asked, self.context.seed
-        traffic = self.trace or traffic_of(asked, of, point, rate, carrying, seed)
+        traffic = traffic_of(asked, self.trace, of, point, rate, carrying, seed)
         targets = Targets(cell.situation.get("ttft_s"), cell.situation.get("tpot_s"), asked.percentile)
         if asked.headroom_fraction is None:
             planned = burst_headroom(of, traffic, rate, carrying, targets.ttft_s, asked.percentile, seed)

@@ -97,10 +97,14 @@ def share_of(traffic: Trace, requests_per_s: float, replicas: int, seed: int = 0
     return Share(simulated, traffic.at_rate(kept, seed).stretched(kept / factor))
 
 
-def traffic_of(asked: Trafficked, replica: Replica, point: Point, requests_per_s: float, replicas: float, seed: int) -> Trace:
-    """Requests drawn for a fleet's peak: those that come to a cell of it, with the mean lengths and prefix hits of a point and variations as asked, none longer
-    than the model's context.
+def traffic_of(asked: Trafficked, trace: Trace | None, replica: Replica, point: Point, requests_per_s: float, replicas: float, seed: int) -> Trace:
+    """Requests of a fleet's peak: those of a trace, with the prefix hits of a point where the trace itself knows nothing of prefixes; or drawn.
+
+    Drawn are those that come to a cell of the fleet, with the mean lengths and prefix hits of the point and variations as asked, none longer than the model's
+    context.
     """
+    if trace is not None:
+        return trace if trace.knows_prefixes or not point.prefix_hit_fraction else trace.cached(point.prefix_hit_fraction)
     rate = requests_per_s * min(1.0, _CELL_REPLICAS / max(replicas, 1.0))
     client = Client(rate, point.input_tokens, point.output_tokens, asked.burstiness, "gamma", asked.input_variation, asked.output_variation)
     drawn = Trace.generate(client, duration_s=max(_DRAWN_S, _DRAWN_REQUESTS / rate), seed=seed)
