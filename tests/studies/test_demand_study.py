@@ -59,6 +59,14 @@ def test_its_money_adds_up(tmp_path):
         assert row["annual_revenue_usd"] == pytest.approx(row["tokens_per_day"] / 1e6 * 0.72 * 365, rel=1e-12)
 
 
+def test_energy_goes_by_the_load_that_the_fleet_has(tmp_path):
+    """Not by whatever share of loaded hours the situation assumes."""
+    one, other = (rows(tmp_path, base__occupancy=share) for share in (0.2, 1.0))
+    for low, high in zip(one, other, strict=True):
+        assert low["annual_cost_usd"] == pytest.approx(high["annual_cost_usd"], rel=1e-12)
+        assert low["annual_revenue_usd"] == pytest.approx(high["annual_revenue_usd"], rel=1e-12)
+
+
 def test_demand_and_reserves_only_add(tmp_path):
     small, large = rows(tmp_path)
     assert small["replicas"] < large["replicas"] <= 2 * small["replicas"]

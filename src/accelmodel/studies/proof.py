@@ -224,7 +224,7 @@ def _never(replica: Replica, traffic: Trace, targets: Targets, caches: bool) -> 
     hashed = caches and traffic.hash_ids is not None
     many = min(_ALONE, traffic.requests)
     places = np.arange(many) if hashed else np.linspace(0, traffic.requests - 1, many).astype(np.int64)
-    alone = dataclasses.replace(traffic.picked(places), arrival_s=np.arange(many) * _ALONE_S)
+    alone = dataclasses.replace(traffic.picked(places), arrival_s=np.arange(many, dtype=np.float64) * _ALONE_S)
     sim = simulate(replica, alone, samples=2, prefix_cache_tokens=float(traffic.input_tokens.sum()) if hashed else 0.0)
     found = _percentiles([sim.requests[name].to_numpy() for name in _LATENCIES], targets.percentile)
     for name, seconds, target in zip(_LATENCIES, found, targets.seconds, strict=True):

@@ -25,7 +25,7 @@ from accelmodel.fleet.schedule import (
 from accelmodel.fleet.sizing import replicas_to_carry
 from accelmodel.results.table import table
 from accelmodel.studies.assumptions import Assumption
-from accelmodel.studies.demanded import Asked, demands_of, lengths_of, shape_named
+from accelmodel.studies.demanded import Asked, cell_of, demands_of, lengths_of, shape_named
 from accelmodel.studies.fleet import availability, goodput_of
 from accelmodel.studies.grid import misfit
 from accelmodel.studies.points import Point
@@ -84,7 +84,7 @@ def study(context: Context, asked: ScheduleStudy) -> StudyResult:
     lengths = lengths_of(asked) if trace is None else trace.means
     planner = _Planner(context, asked, shape, trace)
     for case in context.scenario.chosen(asked.cases):
-        cell = _cell(context, case, context.scenario.situation(case) | lengths)
+        cell = cell_of(context, case, context.scenario.situation(case) | lengths)
         point = context.point(cell)
         if not point.fits:
             notes.append(misfit(cell, 1, 1, point.kv_capacity_tokens > 0))
@@ -106,15 +106,6 @@ def study(context: Context, asked: ScheduleStudy) -> StudyResult:
     columns = {name: [row.get(name) for row in rows] for name in names}
     summary = {"fleets": rows, "hours": by_hour}
     return StudyResult("schedule", table(columns), summary, notes, [name for name in _SHOWN if name in columns])
-
-
-def _cell(context: Context, case: str | None, situation: dict[str, Any]) -> Cell:
-    """The situation's cell; the share of loaded hours that its money would assume is the schedule's to say, and no assumption of this study."""
-    before = set(context.assumptions)
-    cell = context.cell(case, situation)
-    for key in [key for key in context.assumptions if key not in before and key[0] == "occupancy"]:
-        del context.assumptions[key]
-    return cell
 
 
 @dataclass
@@ -301,7 +292,7 @@ def _troughs(context: Context, cell: Cell, asked: TroughWork) -> _Troughs:
     if asked.workload is not None:
         own |= {"input_tokens", "output_tokens", "prefix_hit_fraction"}
     situation = {key: value for key, value in cell.situation.items() if key not in own} | asked.load
-    other = _cell(context, cell.case, situation)
+    other = cell_of(context, cell.case, situation)
     point = context.point(other)
     if not point.fits:
         raise InputError(misfit(other, 1, 1, point.kv_capacity_tokens > 0), key="troughs")
