@@ -404,10 +404,16 @@ class Scenario(Strict):
 
     def is_excluded(self, situation: Mapping[str, Any]) -> bool:
         """Whether a condition leaves a situation out; InputError for a key that the condition names and nobody set."""
+        return any(bool(self.held(condition, situation)) for condition in self.conditions)
+
+    def held(self, condition: Condition, situation: Mapping[str, Any]) -> Any:
+        """Whether one condition holds, of values or arrays; InputError for a key that nobody set."""
         try:
-            return any(bool(condition.holds(situation)) for condition in self.conditions)
+            return condition.holds(situation)
         except KeyError as error:
             raise InputError(f"names '{error.args[0]}', which neither the base, the case nor an axis sets", key="exclude", value=error.args[0]) from None
+        except TypeError:
+            raise InputError(f"'{condition.words}' calculates with a text", key="exclude", value=condition.words) from None
 
 
 def load(name: str | Path, catalog: Library, overrides: Mapping[str, Any] | None = None) -> tuple[Path, Scenario]:
