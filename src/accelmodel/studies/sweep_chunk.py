@@ -5,6 +5,7 @@ What a chunk gives depends on its number alone: not on who computes it, nor on w
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -22,7 +23,7 @@ from accelmodel.results.table import table
 from accelmodel.studies.kernel import run_span
 from accelmodel.studies.points import FIXED, evaluated
 from accelmodel.studies.sweep_grid import LeftOut, LoadGroups, Loads, Sweep
-from accelmodel.studies.sweep_reductions import AnyReduction, Span, State, reduction_of
+from accelmodel.studies.sweep_reductions import AnyReduction, FrontierOf, Span, State, reduction_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 Array = npt.NDArray[np.float64]
 
+_NO_LOADS, _ALL = np.empty(0, np.int64), np.empty(0, np.uint8)
 SPAN = 1 << 14  # points that pass the reductions at a time: their columns lie in the second-level cache
 _REASONS_KEPT = 20
 _STATE_BYTES = 1 << 27  # of all reductions of a chunk
@@ -131,6 +133,20 @@ class Chunks:
                     raise InputError(f"no group goes by '{key}'", key=f"reductions.{name}.by", value=key, allowed=set(known))
 
     @cached_property
+    def samples(self) -> dict[str, dict[tuple[Any, ...], State]]:
+        """The frontiers of a sample of the sweep, by reduction and group: every chunk starts from them, so that it keeps next to nothing that others beat."""
+        states = _States([one for one in self.reduced if isinstance(one.reduction, FrontierOf)], {})
+        if states.reduced and self.sweep.chunks > 1:
+            for cell, loads in self.sweep.sample():
+                values, _ = evaluated(cell.cell.replica, self.sweep.load(cell, loads), cell.plan, 1)
+                first = cell.number * self.sweep.loads
+                for one, state in zip(states.reduced, states.of([self.sweep.group(cell, one.asked.by) for one in states.reduced]), strict=True):
+                    assert isinstance(one.reduction, FrontierOf)
+                    rows = one.reduction.rows_of(Span(self.rows, values, 0, _ALL, 0), first + loads, one.groups.at(loads))
+                    one.reduction.extend(state, rows)
+        return states.closed()
+
+    @cached_property
     def rows(self) -> dict[str, int]:
         """Row of the buffer of each column."""
         return {name: place for place, name in enumerate(name for name in self.sweep.wanted if name not in FIXED)}
@@ -138,7 +154,7 @@ class Chunks:
     def compute(self, number: int) -> tuple[Record, pa.Table | None]:
         """A chunk by its number: its record, and its rows where points are wanted."""
         writes = self.sweep.asked.points
-        record, open_states = Record(number), _States(self.reduced)
+        record, open_states = Record(number), _States(self.reduced, self.samples)
         runs: list[_Run] = []
         begin, end = number * self.sweep.asked.chunk, min((number + 1) * self.sweep.asked.chunk, self.sweep.points)
         out = empty(len(self.rows), end - begin if writes else min(end - begin, SPAN))
@@ -191,7 +207,7 @@ class Chunks:
         for begin in range(first, last, SPAN):
             end = min(begin + SPAN, last)
             place = 0 if to is None else to + begin - first
-            keep = self.sweep.kept(cell, begin, end)
+            keep = self.sweep.kept(cell, np.arange(begin, end) if cell.conditions or cell.longest < math.inf else _NO_LOADS)
             if grid is not None:
                 misfits = run_span(cell.cell.replica.constants, cell.cell.replica.capped_constants, cell.plan.terms, grid, cell.plan.wanted, begin, end, out, place)
             else:
@@ -280,8 +296,9 @@ class _Run:
 class _States:
     """The reductions' states of a chunk by group: one open for each reduction, closed when another group comes."""
 
-    def __init__(self, reduced: list[Reduced]) -> None:
+    def __init__(self, reduced: list[Reduced], samples: dict[str, dict[tuple[Any, ...], State]]) -> None:
         self.reduced = reduced
+        self.samples = samples
         self.open: list[tuple[tuple[Any, ...], State] | None] = [None] * len(reduced)
         self.done: dict[str, dict[tuple[Any, ...], State]] = {one.name: {} for one in reduced}
 
@@ -292,9 +309,15 @@ class _States:
             current = self.open[place]
             if current is None or current[0] != group:
                 self._close(place)
-                current = self.open[place] = (group, one.reduction.new(len(one.groups.values)))
+                current = self.open[place] = (group, self._new(one, group))
             found.append(current[1])
         return found
+
+    def _new(self, one: Reduced, group: tuple[Any, ...]) -> State:
+        loads = len(one.groups.values)
+        if isinstance(one.reduction, FrontierOf):
+            return one.reduction.start(loads, self.samples.get(one.name, {}).get(group))
+        return one.reduction.new(loads)
 
     def _close(self, place: int) -> None:
         current, one = self.open[place], self.reduced[place]

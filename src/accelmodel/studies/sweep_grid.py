@@ -28,6 +28,8 @@ from accelmodel.studies.sweep_schema import SweepStudy, columns_of
 Array = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 
+_SAMPLE, _SAMPLED_CELLS = 1 << 18, 256  # points, cells
+_GOLDEN = 0.6180339887498949  # the fractional parts of its multiples are spread evenly, whatever the lengths of the axes
 _NAMED = {"model": "model", "system": "system", "workload": "workload", "prefix_cache": "workload", "site": "site", "owner": "ownership", "draft_model": "model"}
 
 
@@ -95,6 +97,14 @@ class LoadGroups:
         if len(out):
             kernels.group_codes(begin, self.strides, self.counts, self.offsets, self.lookup, out)
         return out
+
+
+    def at(self, loads: Integers) -> Integers:
+        """Group of some loads by number."""
+        codes = np.zeros(len(loads), np.int64)
+        for stride, count, offset in zip(self.strides, self.counts, self.offsets, strict=True):
+            codes += self.lookup[offset + loads // stride % count]
+        return codes
 
 
 def _some(values: Mapping[str, Any], keys: tuple[str, ...]) -> tuple[tuple[str, Any], ...]:
@@ -273,15 +283,26 @@ class Sweep:
             found |= {key: axis.numbers(key)[step] for key in axis.keys}
         return found
 
-    def kept(self, cell: Loads, begin: int, end: int) -> npt.NDArray[np.uint8]:
-        """Which loads of a cell run (1): those that no condition leaves out and that the model's context holds; empty where all do."""
+    def kept(self, cell: Loads, loads: Integers) -> npt.NDArray[np.uint8]:
+        """Which loads of a cell run (1): those that no condition leaves out and that the model's context holds; empty where all of the cell's do."""
         if not cell.conditions and math.isinf(cell.longest):
             return np.empty(0, np.uint8)
-        situation = {**cell.cell.situation, **self.steps_at(np.arange(begin, end))}
-        keep = np.broadcast_to(np.add(situation["input_tokens"], situation["output_tokens"]) <= cell.longest, end - begin)
+        situation = {**cell.cell.situation, **self.steps_at(loads)}
+        keep = np.broadcast_to(np.add(situation["input_tokens"], situation["output_tokens"]) <= cell.longest, len(loads))
         for condition in cell.conditions:
-            keep = keep & ~np.broadcast_to(self.scenario.held(condition, situation), end - begin)
+            keep = keep & ~np.broadcast_to(self.scenario.held(condition, situation), len(loads))
         return keep.astype(np.uint8)
+
+    def sample(self) -> Iterator[tuple[Loads, Integers]]:
+        """Some cells that run with some of their loads, spread evenly over the sweep; the same ones each time."""
+        per_cell = min(max(_SAMPLE // self.cells, 64), self.loads)
+        for number in np.unique(np.linspace(0, self.cells - 1, min(self.cells, _SAMPLED_CELLS)).astype(np.int64)).tolist():
+            cell = self.cell(number)
+            if isinstance(cell, LeftOut) or not cell.is_direct:
+                continue
+            loads = np.unique((np.arange(per_cell) * _GOLDEN % 1.0 * self.loads).astype(np.int64))
+            keep = self.kept(cell, loads)
+            yield cell, loads[keep == 1] if len(keep) else loads
 
     def load(self, cell: Loads, loads: Integers) -> Load:
         """Some loads of a cell by number, solved for where they are rates or targets."""

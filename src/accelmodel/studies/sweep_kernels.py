@@ -27,7 +27,7 @@ _LOWEST_KEY = (1023 - _SPAN) << _MANTISSA
 BINS = 2 * _HALF + 1  # negative numbers, zero, positive ones
 LARGEST_ERROR = 2.0 ** -(_MANTISSA + 1)  # of a quantile, relative: half a bin over its lower end
 
-TABLE = 128  # bins a side of the table by which most dominated points are known at once
+TABLE = 256  # bins a side of the table by which most dominated points are known at once
 
 
 @jit

@@ -74,14 +74,42 @@ class FrontierOf:
         table = np.full((loads, kernels.TABLE + 1, kernels.TABLE + 1), math.inf)
         return {"table": table, "scales": np.zeros((loads, 2, 2), np.int64), "kept": 0, "count": 0, **_rows(2 * _MERGED_FROM)}
 
-    def add(self, state: State, span: Span, codes: Any) -> None:
-        """Take a span of points in; now and then sift those that may be on the frontier, and make the table of them anew."""
-        needed = state["count"] + span.values.shape[1]
+    def start(self, loads: int, some: State | None) -> State:
+        """A state that knows some points of the sweep already (a closed state): what they dominate needs no keeping."""
+        state = self.new(loads)
+        if some is not None:
+            self.extend(state, some)
+        return state
+
+    def rows_of(self, span: Span, numbers: Any, codes: Any) -> State:
+        """Points by their numbers as rows of a state, those that lack a value left out."""
+        values = np.stack([sign * span.of(column) for column, sign in zip(self.columns, self.signs, strict=True)], axis=1)
+        known = ~np.isnan(values).any(axis=1)
+        return {"values": values[known], "index": numbers[known], "group": codes[known]}
+
+    def extend(self, state: State, rows: State) -> None:
+        """Take rows in, and sift."""
+        self._append(state, rows)
+        self._sift(state)
+
+    def _append(self, state: State, rows: State) -> None:
+        self._make_room(state, state["count"] + len(rows["index"]))
+        begin, end = state["count"], state["count"] + len(rows["index"])
+        for name in ("values", "index", "group"):
+            state[name][begin:end] = rows[name]
+        state["count"] = end
+
+    @staticmethod
+    def _make_room(state: State, needed: int) -> None:
         if needed > len(state["index"]):
             longer = _rows(2 * needed)
             for name, array in longer.items():
                 array[: state["count"]] = state[name][: state["count"]]
             state |= longer
+
+    def add(self, state: State, span: Span, codes: Any) -> None:
+        """Take a span of points in; now and then sift those that may be on the frontier, and make the table of them anew."""
+        self._make_room(state, state["count"] + span.values.shape[1])
         rows = (state["values"], state["index"], state["group"])
         columns = [span.of(column) for column in self.columns]
         state["count"] = kernels.add_frontier(
@@ -121,10 +149,23 @@ def _sifted(rows: State) -> State:
     """Those of some rows that no other of their group dominates, by group and number."""
     values, index, group = rows["values"], rows["index"], rows["group"]
     marks = np.zeros(len(index), np.uint8)
-    kernels.mark_frontier(values, group, np.lexsort((index, values[:, 2], values[:, 1], values[:, 0], group)), marks)
+    kernels.mark_frontier(values, group, _in_order(values, index, group), marks)
     places = np.flatnonzero(marks)
     places = places[np.lexsort((index[places], group[places]))]
     return {"values": values[places], "index": index[places], "group": group[places]}
+
+
+def _in_order(values: Any, index: Any, group: Any) -> Any:
+    """Rows by group, then the columns, then number: sorted by group and first column, and only what is equal in these by all."""
+    first = np.ascontiguousarray(values[:, 0])
+    grouped = len(group) > 0 and bool((group != group[0]).any())
+    order = np.lexsort((first, group)) if grouped else np.argsort(first)
+    same = (first[order[1:]] == first[order[:-1]]) & (group[order[1:]] == group[order[:-1]])
+    if same.any():
+        tied = np.flatnonzero(np.concatenate([[False], same]) | np.concatenate([same, [False]]))
+        rows = order[tied]
+        order[tied] = rows[np.lexsort((index[rows], values[rows, 2], values[rows, 1], first[rows], group[rows]))]
+    return order
 
 
 class HistogramOf:
