@@ -23,7 +23,7 @@ from accelmodel.studies.sweep_executors import RECORDS, Job, interruptible, reco
 from accelmodel.studies.sweep_grid import LeftOut, Sweep
 from accelmodel.studies.sweep_kernels import LARGEST_ERROR
 from accelmodel.studies.sweep_reductions import FrontierOf, State, TopOf
-from accelmodel.studies.sweep_schema import SweepStudy
+from accelmodel.studies.sweep_schema import Frontier, SweepStudy
 from accelmodel.studies.sweep_schema import columns_of as reduced_columns
 
 if TYPE_CHECKING:
@@ -196,9 +196,14 @@ def _result(context: Context, sweep: Sweep, chunks: Chunks, total: Total) -> Stu
 def _notes(sweep: Sweep, chunks: Chunks, total: Total, others: list[str]) -> Iterator[str]:
     if _is_partial(sweep, total):
         goes_on = "; the same command goes on from there" if sweep.context.output is not None else ""
-        yield f"Partial: interrupted after {len(total.done):,} of {sweep.chunks:,} chunks: all that follows is of their points alone{goes_on}"
+        yield f"Partial: interrupted after {len(total.done):,} of {sweep.chunks:,} chunks: all that follows is of their points (a frontier also of a sample of all){goes_on}"
     counts = total.counts
-    yield f"{counts.ran:,} points ran, of which {counts.not_fitting:,} do not fit or cannot be carried; conditions leave out {counts.excluded:,}"
+    beyond = f", {counts.beyond_limits:,} are beyond the limits" if sweep.asked.limits else ""
+    yield f"{counts.ran:,} points ran, of which {counts.not_fitting:,} do not fit or cannot be carried{beyond}; conditions leave out {counts.excluded:,}"
+    for one in chunks.reduced:
+        if isinstance(one.asked, Frontier) and one.asked.resolution_fraction is not None:
+            exact = sum(len(state["index"]) for state in total.states.get(one.name, {}).values())
+            yield f"{one.name}: {exact:,} points, of which each box of {one.asked.resolution_fraction:.1%} in every column shows one"
     if total.cells_illegal:
         some = "; ".join(reason for _, reason in total.reasons)
         yield f"{total.cells_illegal:,} of {sweep.cells:,} cells ({counts.illegal:,} points) cannot be and are left out, such as: {some}"
@@ -235,7 +240,7 @@ def _reduced_table(sweep: Sweep, one: Reduced, states: Mapping[tuple[Any, ...], 
 
 
 def _points_table(sweep: Sweep, numbers: list[int]) -> pa.Table:
-    """Points by their numbers with all columns that a point has, in this order."""
+    """Points by their numbers, in this order: their replica, their load, and the columns asked for or reduced."""
     import pyarrow as pa
 
     by_cell: dict[int, list[int]] = {}
@@ -246,7 +251,8 @@ def _points_table(sweep: Sweep, numbers: list[int]) -> pa.Table:
         cell = sweep.cell(cell_number)
         assert not isinstance(cell, LeftOut)
         n = len(of_cell)
-        values = {**labels(cell.cell, n), **columns_of(cell.cell.replica, sweep.load(cell, np.array(of_cell) - cell_number * sweep.loads), cell.cell.money)}
+        loads = sweep.load(cell, np.array(of_cell) - cell_number * sweep.loads)
+        values = {**labels(cell.cell, n), **columns_of(cell.cell.replica, loads, cell.cell.money, sweep.told)}
         axes = {key: value for key, value in sweep.label_values(cell).items() if key in sweep.outer_keys}
         values |= {key: _constant(value, n) for key, value in axes.items() if key not in values}
         if "requests_per_s" in sweep.inner_keys:

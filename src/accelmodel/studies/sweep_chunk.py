@@ -40,10 +40,11 @@ _STATE_BYTES = 1 << 27  # of all reductions of a chunk
 
 @dataclass
 class Counts:
-    """How many points: that ran (of which do not fit), and that were left out, by a condition or for a reason."""
+    """How many points: that ran (of which do not fit, and run beyond the limits), and that were left out, by a condition or for a reason."""
 
     ran: int = 0
     not_fitting: int = 0
+    beyond_limits: int = 0
     excluded: int = 0
     illegal: int = 0
 
@@ -139,10 +140,12 @@ class Chunks:
         if states.reduced and self.sweep.chunks > 1:
             for cell, loads in self.sweep.sample():
                 values, _ = evaluated(cell.cell.replica, self.sweep.load(cell, loads), cell.plan, 1)
+                within = np.all([values[self.rows[column]] <= limit for column, limit in self.sweep.asked.limits.items()] or [np.ones(len(loads), bool)], axis=0)
+                values, loads = values[:, within], loads[within]
                 first = cell.number * self.sweep.loads
                 for one, state in zip(states.reduced, states.of([self.sweep.group(cell, one.asked.by) for one in states.reduced]), strict=True):
                     assert isinstance(one.reduction, FrontierOf)
-                    rows = one.reduction.rows_of(Span(self.rows, values, 0, _ALL, 0), first + loads, one.groups.at(loads))
+                    rows = one.reduction.rows_of(Span(self.rows, values, 0, _ALL), first + loads, one.groups.at(loads))
                     one.reduction.extend(state, rows)
         return states.closed()
 
@@ -166,8 +169,7 @@ class Chunks:
                 continue
             states = open_states.of([self.sweep.group(cell, one.asked.by) for one in self.reduced])
             run = _Run(cell, first, last, [])
-            for span in self._spans(cell, first, last, out, to if writes else None):
-                self._count(record.counts, span)
+            for span in self._spans(cell, first, last, out, to if writes else None, record.counts):
                 for one, state in zip(self.reduced, states, strict=True):
                     load = span.first - cell.number * self.sweep.loads
                     one.reduction.add(state, span, one.groups.codes(load, load + span.values.shape[1]))
@@ -189,30 +191,38 @@ class Chunks:
             if len(record.reasons) < _REASONS_KEPT:
                 record.reasons.append((cell.number, cell.reason))
 
-    def _count(self, counts: Counts, span: Span) -> None:
-        fits = span.of("fits")
-        n = fits.shape[0]
-        if len(span.keep):
-            kept = int(np.count_nonzero(span.keep))
-            counts.not_fitting += int(np.count_nonzero(span.keep & (fits == 0.0)))
-        else:
-            kept = n
-            counts.not_fitting += span.misfits
-        counts.ran += kept
-        counts.excluded += n - kept
-
-    def _spans(self, cell: Loads, first: int, last: int, out: Array, to: int | None) -> Iterator[Span]:
+    def _spans(self, cell: Loads, first: int, last: int, out: Array, to: int | None, counts: Counts) -> Iterator[Span]:
         """A cell's loads, some at a time, as the kernel leaves them in `out`: one behind the other from `to` on, or each in the place of the one before."""
         grid = self._grid(cell) if cell.is_direct else None
+        of, made = cell.cell.replica, cell.plan
         for begin in range(first, last, SPAN):
             end = min(begin + SPAN, last)
             place = 0 if to is None else to + begin - first
             keep = self.sweep.kept(cell, np.arange(begin, end) if cell.conditions or cell.longest < math.inf else _NO_LOADS)
             if grid is not None:
-                misfits = run_span(cell.cell.replica.constants, cell.cell.replica.capped_constants, cell.plan.terms, grid, cell.plan.wanted, begin, end, out, place)
+                misfits = run_span(of.constants, of.capped_constants, made.terms, grid, made.wanted, begin, end, out, place)
             else:
                 misfits = self._solve(cell, begin, end, keep, out[:, place : place + end - begin])
-            yield Span(self.rows, out[:, place : place + end - begin], cell.number * self.sweep.loads + begin, keep, misfits)
+            span = Span(self.rows, out[:, place : place + end - begin], cell.number * self.sweep.loads + begin, keep)
+            self._count(counts, span, misfits)
+            yield span
+
+    def _count(self, counts: Counts, span: Span, misfits: int) -> None:
+        """Count a span's points, and leave out those beyond the limits."""
+        n, fits = span.values.shape[1], span.of("fits")
+        kept = n
+        if len(span.keep):
+            kept = int(np.count_nonzero(span.keep))
+            misfits = int(np.count_nonzero(span.keep & (fits == 0.0)))
+        counts.ran += kept
+        counts.excluded += n - kept
+        counts.not_fitting += misfits
+        if self.sweep.asked.limits:
+            within = fits == 1.0
+            for column, limit in self.sweep.asked.limits.items():
+                within &= span.of(column) <= limit
+            span.keep = within.astype(np.uint8) & span.keep if len(span.keep) else within.astype(np.uint8)
+            counts.beyond_limits += kept - misfits - int(np.count_nonzero(span.keep))
 
     @staticmethod
     def _grid(cell: Loads) -> Grid:

@@ -232,7 +232,14 @@ class Sweep:
         asked = [name for name in self.asked.columns if name not in (*_REPLICA_LABELS, *self.labels)] if self.asked.points else []
         reduced = [name for one in self.asked.reductions.values() for name in columns_of(one)]
         inputs = [key for key in self.inner_keys if key != "requests_per_s"] if self.asked.points else []
-        return tuple(dict.fromkeys([*inputs, *asked, *reduced, "fits"]))
+        return tuple(dict.fromkeys([*inputs, *asked, *reduced, *self.asked.limits, "fits"]))
+
+    @cached_property
+    def told(self) -> tuple[str, ...]:
+        """Columns of the points that a reduction finds, beside their replica and axes."""
+        reduced = [name for one in self.asked.reductions.values() for name in columns_of(one)]
+        found = ["input_tokens", "output_tokens", "prefix_hit_fraction", "concurrency", *reduced, *self.asked.columns, *self.asked.limits]
+        return tuple(dict.fromkeys(name for name in found if name not in (*_REPLICA_LABELS, *self.labels)))
 
     @property
     def row_columns(self) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from accelmodel.errors import InputError
 from accelmodel.studies import sweep_kernels as kernels
 from accelmodel.studies.sweep_schema import Frontier, Histogram, Quantiles, Top, columns_of
 
@@ -20,10 +21,10 @@ _MERGED_FROM = 1 << 15  # points that may be on the frontier are sifted when the
 
 
 class Span:
-    """A span of points as the kernel left them: `values` (columns, n), the number of the first, which count (empty: all), and how many do not fit."""
+    """A span of points as the kernel left them: `values` (columns, n), the number of the first, and which count (empty: all)."""
 
-    def __init__(self, columns: Mapping[str, int], values: Any, first: int, keep: Any, misfits: int) -> None:
-        self.columns, self.values, self.first, self.keep, self.misfits = columns, values, first, keep, misfits
+    def __init__(self, columns: Mapping[str, int], values: Any, first: int, keep: Any) -> None:
+        self.columns, self.values, self.first, self.keep = columns, values, first, keep
 
     def of(self, column: str) -> Any:
         """One column."""
@@ -81,6 +82,15 @@ class FrontierOf:
             self.extend(state, some)
         return state
 
+    def _thinned(self, state: State, width: float) -> State:
+        """Of the points in one box, which spans a factor 1 + `width` of every column, the first."""
+        values = np.abs(state["values"][:, : len(columns_of(self.asked))])
+        if (self.signs[: values.shape[1]] * state["values"][:, : values.shape[1]] <= 0.0).any():
+            raise InputError("needs columns whose values are all above 0", key="resolution_fraction", value=width)
+        boxes = np.floor(np.log(values) / math.log1p(width))
+        _, first = np.unique(np.column_stack([state["group"], boxes]), axis=0, return_index=True)
+        return {name: array[np.sort(first)] for name, array in state.items()}
+
     def rows_of(self, span: Span, numbers: Any, codes: Any) -> State:
         """Points by their numbers as rows of a state, those that lack a value left out."""
         values = np.stack([sign * span.of(column) for column, sign in zip(self.columns, self.signs, strict=True)], axis=1)
@@ -135,7 +145,8 @@ class FrontierOf:
         return _sifted({name: np.concatenate([one[name], other[name]]) for name in ("values", "index", "group")})
 
     def found(self, state: State) -> list[int]:
-        """Numbers of the points, by group, ascending by the first column."""
+        """Numbers of the points, by group, ascending by the first column; InputError where boxes are asked for and a value is not above 0."""
+        state = state if self.asked.resolution_fraction is None else self._thinned(state, self.asked.resolution_fraction)
         order = np.lexsort((state["index"], state["values"][:, 0], state["group"]))
         numbers: list[int] = state["index"][order].tolist()
         return numbers

@@ -28,11 +28,15 @@ class Top(_Grouped):
 
 
 class Frontier(_Grouped):
-    """Points that no other is better than in every one of two or three columns; of points equal in all, the first in the order of the sweep."""
+    """Points that no other equals or beats in all of two or three columns; of points equal in all, the first in the order of the sweep.
+
+    With a `resolution_fraction`, of the points of the (exact) frontier that lie in one box of that relative width in every column only the first is told.
+    """
 
     kind: Literal["frontier"]
     minimise: tuple[str, ...] = ()
     maximise: tuple[str, ...] = ()
+    resolution_fraction: Annotated[float, Field(gt=0, le=1)] | None = None
 
     @model_validator(mode="after")
     def _two_or_three(self) -> Frontier:
@@ -75,6 +79,7 @@ Reduction = Annotated[Top | Frontier | Quantiles | Histogram, Field(discriminato
 class SweepStudy(Strict):
     """Every case at every value of the axes, however many: reduced while they pass, or written as Parquet parts (`points`), or both.
 
+    `limits` are the largest values of columns: points beyond them are counted, and neither written nor reduced.
     What a combination of axes cannot be (heads that do not divide, a dtype that the accelerator has not, a price that nobody knows) is left out and counted,
     or refused (`illegal`).
     """
@@ -84,6 +89,7 @@ class SweepStudy(Strict):
     points: bool = False
     columns: tuple[str, ...] = ("time_to_first_token_s", "time_per_output_token_s", "output_tokens_per_s", "power_w", "cost_usd_per_mtok")
     reductions: dict[Name, Reduction] = Field(default_factory=dict)
+    limits: dict[str, float] = Field(default_factory=dict)
     chunk_points: Annotated[int, Field(ge=1, le=1 << 26)] | None = None
     illegal: Literal["leave-out", "refuse"] = "leave-out"
 
