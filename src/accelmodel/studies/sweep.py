@@ -16,7 +16,7 @@ from accelmodel.results.parts import part_name
 from accelmodel.results.store import DiskFullError, Folder, folder_at
 from accelmodel.results.table import constant, table
 from accelmodel.studies.grid import labels
-from accelmodel.studies.points import columns_of
+from accelmodel.studies.points import check_columns, columns_of
 from accelmodel.studies.run import Context, StudyResult
 from accelmodel.studies.sweep_chunk import Chunks, Counts, Record, Reduced
 from accelmodel.studies.sweep_executors import RECORDS, Job, interruptible, records
@@ -63,6 +63,7 @@ def study(context: Context, asked: SweepStudy) -> StudyResult:
     name = next(name for name, one in context.scenario.studies.items() if one is asked)
     sweep = Sweep(context, asked)
     sweep.check_names()
+    check_columns([name for name in asked.columns if name not in sweep.replica_keys])
     chunks = Chunks(sweep)
     if asked.points and context.output is None:
         raise InputError("points are written to a folder: give `output`", key=f"studies.{name}.points")
@@ -252,7 +253,8 @@ def _points_table(sweep: Sweep, numbers: list[int]) -> pa.Table:
         assert not isinstance(cell, LeftOut)
         n = len(of_cell)
         loads = sweep.load(cell, np.array(of_cell) - cell_number * sweep.loads)
-        values = {**labels(cell.cell, n), **columns_of(cell.cell.replica, loads, cell.cell.money, sweep.told)}
+        columns = columns_of(cell.cell.replica, loads, cell.cell.money)  # all, for a cost that nobody knows is then null
+        values = {**labels(cell.cell, n), **{name: columns[name] for name in sweep.told if name in columns}}
         axes = {key: value for key, value in sweep.label_values(cell).items() if key in sweep.outer_keys}
         values |= {key: _constant(value, n) for key, value in axes.items() if key not in values}
         if "requests_per_s" in sweep.inner_keys:
@@ -262,6 +264,9 @@ def _points_table(sweep: Sweep, numbers: list[int]) -> pa.Table:
     if not parts:
         return table({"case": pa.array([], pa.string())})
     place = {number: row for row, number in enumerate(order)}
+    missing = [name for name in sweep.told if not any(name in part.column_names for part in parts)]
+    if missing:
+        raise InputError(f"no point has the column '{missing[0]}'", key="columns", value=missing[0])
     whole = pa.concat_tables(parts, promote_options="permissive").unify_dictionaries().combine_chunks()
     return whole.take([place[number] for number in numbers])
 
