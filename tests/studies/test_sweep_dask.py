@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from test_sweep_resume import TEXT, contents, write
 
 import accelmodel as am
-from test_sweep_resume import TEXT, contents, write
 
 pytest.importorskip("distributed")
 pytestmark = [pytest.mark.filterwarnings("ignore::DeprecationWarning"), pytest.mark.filterwarnings("ignore::ResourceWarning")]
@@ -40,7 +40,7 @@ def test_what_threads_began_dask_ends(tmp_path, scheduler):
 
 
 def test_a_fault_on_a_worker_is_told_as_here(tmp_path, scheduler):
-    path = write(tmp_path, TEXT + '\n[studies.all.limits]\ncost_usd_per_mtok = 1.0\nmargin_fraction = 0.5\n')
+    path = write(tmp_path, TEXT + "\n[studies.all.limits]\ncost_usd_per_mtok = 1.0\nmargin_fraction = 0.5\n")
     with pytest.raises(am.InputError, match="needs an offer that sells tokens"):
         am.run(path, output=tmp_path / "out", executor="dask", scheduler=scheduler)
 
@@ -51,7 +51,7 @@ def test_a_worker_with_another_catalogue_is_refused(tmp_path, scheduler, monkeyp
 
     real = sweep_executors.identity_of
     monkeypatch.setattr(sweep_executors, "identity_of", lambda *given: Identity(**{**vars(real(*given)), "catalogue": "another"}))
-    with pytest.raises(am.InputError, match="a worker: .*another catalogue"):
+    with pytest.raises(am.InputError, match=r"a worker: .*another catalogue"):
         am.run(write(tmp_path), output=tmp_path / "out", executor="dask", scheduler=scheduler)
 
 

@@ -47,6 +47,7 @@ minimise = ["cost_usd_per_mtok", "time_per_output_token_s"]
 kind = "quantiles"
 columns = ["cost_usd_per_mtok"]
 """
+UNLIMITED = resource.RLIM_INFINITY
 CHUNKS = 67  # of 200,000 points
 
 
@@ -202,7 +203,7 @@ def test_a_model_beside_the_scenario_counts_with_its_content(tmp_path):
 def test_a_folder_of_something_else_is_left_alone(tmp_path):
     (tmp_path / "out" / "all").mkdir(parents=True)
     (tmp_path / "out" / "all" / "thesis.doc").write_text("", encoding="utf-8")
-    with pytest.raises(am.InputError, match="holds 'thesis.doc' and no manifest"):
+    with pytest.raises(am.InputError, match=r"holds 'thesis\.doc' and no manifest"):
         am.run(write(tmp_path), output=tmp_path / "out")
     (tmp_path / "out" / "all" / "_manifest.json").write_text("{", encoding="utf-8")
     with pytest.raises(am.InputError, match="is no manifest"):
@@ -241,7 +242,9 @@ def test_a_full_disk_is_one_message_and_the_sweep_goes_on_where_there_is_room(tm
 
 def test_a_limit_on_files_is_told_by_the_command_and_leaves_nothing_half_written(tmp_path):
     path, out = write(tmp_path), tmp_path / "out"
-    limit = f"import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, {resource.RLIM_INFINITY}))"
+    limit = (
+        f"import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, {resource.RLIM_INFINITY}))"
+    )
     process = start(path, out, limit=limit)
     _, told = process.communicate(timeout=120)
     assert process.returncode == 2

@@ -26,7 +26,8 @@ def run(
     ] = None,
     studies: Annotated[list[str] | None, typer.Option("--study", metavar="NAME", help="Run this study only. May be given several times.")] = None,
     output: Annotated[
-        str | None, typer.Option("--output", metavar="DIR", help="Where Parquet tables and run.json go, a folder or a URL of fsspec's; default results/SCENARIO.")
+        str | None,
+        typer.Option("--output", metavar="DIR", help="Where tables and run.json go, a folder or a URL of fsspec's; default results/SCENARIO."),
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
     executor: Annotated[str, typer.Option(metavar="threads|dask", help="Who computes the chunks of a sweep.")] = "threads",

@@ -38,7 +38,8 @@ def write_arrays(folder: Folder, name: str, content: bytes) -> None:
 def arrays_bytes(document: Any, arrays: Mapping[str, np.ndarray[Any, Any]]) -> bytes:
     """A JSON document and named arrays as one file (npz): the same bytes for the same content."""
     sink = io.BytesIO()
-    np.savez(sink, document=np.frombuffer(json.dumps(document, sort_keys=True).encode(), np.uint8), **dict(arrays))
+    content = {"document": np.frombuffer(json.dumps(document, sort_keys=True).encode(), np.uint8), **arrays}
+    np.savez(sink, allow_pickle=False, **content)
     return sink.getvalue()
 
 

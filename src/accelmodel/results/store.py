@@ -179,9 +179,11 @@ class _RemoteFolder:
         return sorted(name for name in self._files(under) if not name.startswith("."))
 
     def _files(self, under: str) -> list[str]:
-        with contextlib.suppress(FileNotFoundError):
-            return [one["name"].rpartition("/")[2] for one in self.files.ls(f"{self.root}/{under}".rstrip("/"), detail=True, refresh=True) if one["type"] == "file"]
-        return []
+        try:
+            found = self.files.ls(f"{self.root}/{under}".rstrip("/"), detail=True, refresh=True)
+        except FileNotFoundError:
+            return []
+        return [one["name"].rpartition("/")[2] for one in found if one["type"] == "file"]
 
     def clean(self, under: str = "") -> None:
         for name in self._files(under):

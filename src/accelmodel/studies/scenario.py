@@ -301,7 +301,8 @@ class Parity(Strict):
     baselines: Annotated[tuple[str, ...], Field(min_length=1)]
 
 
-_AnyStudy = Points | SweepStudy | Fleet | DemandStudy | PriceShock | Day | OwnershipStudy | MarginStudy | Waterfall | CashFlowStudy | CapitalStudy | RefreshStudy | Parity
+_OfMoney = OwnershipStudy | MarginStudy | Waterfall | CashFlowStudy | CapitalStudy | RefreshStudy | Parity
+_AnyStudy = Points | SweepStudy | Fleet | DemandStudy | PriceShock | Day | _OfMoney
 Study = Annotated[_AnyStudy, Field(discriminator="kind")]
 
 
@@ -424,7 +425,7 @@ def load(name: str | Path, catalog: Library, overrides: Mapping[str, Any] | None
         _set(data, key, value)
     try:
         if isinstance(data.get("axes"), dict):
-            sets = data.get("sets") if isinstance(data.get("sets"), dict) else {}
+            sets: Any = data.get("sets") if isinstance(data.get("sets"), dict) else {}
             data["axes"] = {name: _axis(path, name, value, catalog, sets) for name, value in data["axes"].items()}
         return path, parse(Scenario, data, path)
     except InputError as error:

@@ -197,7 +197,8 @@ def _result(context: Context, sweep: Sweep, chunks: Chunks, total: Total) -> Stu
 def _notes(sweep: Sweep, chunks: Chunks, total: Total, others: list[str]) -> Iterator[str]:
     if _is_partial(sweep, total):
         goes_on = "; the same command goes on from there" if sweep.context.output is not None else ""
-        yield f"Partial: interrupted after {len(total.done):,} of {sweep.chunks:,} chunks: all that follows is of their points (a frontier also of a sample of all){goes_on}"
+        until = f"Partial: interrupted after {len(total.done):,} of {sweep.chunks:,} chunks"
+        yield f"{until}: all that follows is of their points (a frontier also of a sample of all){goes_on}"
     counts = total.counts
     beyond = f", {counts.beyond_limits:,} are beyond the limits" if sweep.asked.limits else ""
     yield f"{counts.ran:,} points ran, of which {counts.not_fitting:,} do not fit or cannot be carried{beyond}; conditions leave out {counts.excluded:,}"
@@ -233,9 +234,7 @@ def _reduced_table(sweep: Sweep, one: Reduced, states: Mapping[tuple[Any, ...], 
     if isinstance(one.reduction, (TopOf, FrontierOf)):
         return _points_table(sweep, [number for group in groups for number in one.reduction.found(states[group])])
     keys = [key for key in one.asked.by if key not in sweep.inner_keys]
-    rows = [
-        dict(zip(keys, group, strict=True)) | one.groups.values[code] | row for group in groups for code, row in one.reduction.rows(states[group])
-    ]
+    rows = [dict(zip(keys, group, strict=True)) | one.groups.values[code] | row for group in groups for code, row in one.reduction.rows(states[group])]
     names = list(rows[0]) if rows else [*one.asked.by, "points"]
     return table({name: [row[name] for row in rows] for name in [*one.asked.by, *(name for name in names if name not in one.asked.by)]})
 

@@ -110,7 +110,8 @@ class Reduced:
     @property
     def state_bytes(self) -> int:
         """Memory of one state."""
-        return len(self.groups.values) * sum(array.nbytes for array in self.reduction.new(1).values() if hasattr(array, "nbytes"))
+        of_one: int = sum(array.nbytes for array in self.reduction.new(1).values() if isinstance(array, np.ndarray))
+        return len(self.groups.values) * of_one
 
 
 class Chunks:
@@ -140,7 +141,9 @@ class Chunks:
         if states.reduced and self.sweep.chunks > 1:
             for cell, loads in self.sweep.sample():
                 values, _ = evaluated(cell.cell.replica, self.sweep.load(cell, loads), cell.plan, 1)
-                within = np.all([values[self.rows[column]] <= limit for column, limit in self.sweep.asked.limits.items()] or [np.ones(len(loads), bool)], axis=0)
+                within = np.all(
+                    [values[self.rows[column]] <= limit for column, limit in self.sweep.asked.limits.items()] or [np.ones(len(loads), bool)], axis=0
+                )
                 values, loads = values[:, within], loads[within]
                 first = cell.number * self.sweep.loads
                 for one, state in zip(states.reduced, states.of([self.sweep.group(cell, one.asked.by) for one in states.reduced]), strict=True):
@@ -218,11 +221,16 @@ class Chunks:
         counts.excluded += n - kept
         counts.not_fitting += misfits
         if self.sweep.asked.limits:
-            within = fits == 1.0
-            for column, limit in self.sweep.asked.limits.items():
-                within &= span.of(column) <= limit
-            span.keep = within.astype(np.uint8) & span.keep if len(span.keep) else within.astype(np.uint8)
+            within = self._within(span.values).astype(np.uint8)
+            span.keep = within & span.keep if len(span.keep) else within
             counts.beyond_limits += kept - misfits - int(np.count_nonzero(span.keep))
+
+    def _within(self, values: Array) -> npt.NDArray[np.bool_]:
+        """Which points fit and are within the limits."""
+        within: npt.NDArray[np.bool_] = values[self.rows["fits"]] == 1.0
+        for column, limit in self.sweep.asked.limits.items():
+            within &= values[self.rows[column]] <= limit
+        return within
 
     @staticmethod
     def _grid(cell: Loads) -> Grid:
@@ -255,9 +263,9 @@ class Chunks:
         return table(columns)
 
     def _column(self, name: str, values: Array, runs: list[_Run], keep: npt.NDArray[np.intp] | None) -> Any:
-        from accelmodel.serving.steady_state import BINDINGS
-
         import pyarrow as pa
+
+        from accelmodel.serving.steady_state import BINDINGS
 
         if name not in self.rows:
             return self._label(name, runs, keep)

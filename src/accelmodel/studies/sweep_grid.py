@@ -30,7 +30,8 @@ Integers = npt.NDArray[np.int64]
 
 _SAMPLE, _SAMPLED_CELLS = 1 << 18, 256  # points, cells
 _GOLDEN = 0.6180339887498949  # the fractional parts of its multiples are spread evenly, whatever the lengths of the axes
-_NAMED = {"model": "model", "system": "system", "workload": "workload", "prefix_cache": "workload", "site": "site", "owner": "ownership", "draft_model": "model"}
+_NAMED = {"model": "model", "draft_model": "model", "system": "system", "site": "site", "owner": "ownership"}
+_NAMED |= {"workload": "workload", "prefix_cache": "workload"}
 
 
 _REPLICA_LABELS = (
@@ -97,7 +98,6 @@ class LoadGroups:
         if len(out):
             kernels.group_codes(begin, self.strides, self.counts, self.offsets, self.lookup, out)
         return out
-
 
     def at(self, loads: Integers) -> Integers:
         """Group of some loads by number."""
@@ -191,7 +191,7 @@ class Sweep:
         return tuple(condition for condition in self.scenario.conditions if condition.keys & set(self.inner_keys))
 
     def _loads_of(self, cell: Cell) -> tuple[dict[str, Array], tuple[Condition, ...], float, bool]:
-        """The loads' arrays, which broadcast; conditions on them; the longest that the model takes, inf where all are shorter; whether nothing is solved for."""
+        """The loads' arrays, which broadcast; conditions on them; the most tokens that the model takes, inf where all have less; whether none is solved."""
         situation = cell.situation
         values = {key: np.asarray(float(situation[key])) for key in LOAD_KEYS if key in situation}
         for place, axis in enumerate(self.inner):
@@ -284,7 +284,7 @@ class Sweep:
 
     def steps_at(self, loads: Integers) -> dict[str, Array]:
         """The inner axes' keys at some loads by number."""
-        found = {}
+        found: dict[str, Array] = {}
         for place, axis in enumerate(self.inner):
             step = loads // math.prod(self.shape[place + 1 :]) % axis.count
             found |= {key: axis.numbers(key)[step] for key in axis.keys}

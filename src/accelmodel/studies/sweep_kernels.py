@@ -188,42 +188,41 @@ def mark_frontier(values: Array, group: Integers, order: Integers, out: Bytes) -
 
 
 @jit
-def fill_table(values: Array, group: Integers, scales: Integers, table: Array) -> None:
-    """The table of `add_frontier` from the points that are on the frontier so far; `scales` to span them is filled too."""
-    groups = table.shape[0]
-    work = np.empty(1)
-    bits = work.view(np.int64)
-    highest = np.full((groups, 2), -LAST)
+def _span_bins(values: Array, group: Integers, scales: Integers) -> None:
+    """The bins' scales: those that the points of each group span."""
+    bits = np.empty(1, np.int64)
+    highest = np.full((scales.shape[0], 2), -LAST)
     scales[:, :, 0] = LAST
     scales[:, :, 1] = 0
     for row in range(values.shape[0]):
         for k in range(2):
-            work[0] = values[row, k] + 0.0
+            bits.view(np.float64)[0] = values[row, k] + 0.0
             key = _key(bits[0])
             scales[group[row], k, 0] = min(scales[group[row], k, 0], key)
             highest[group[row], k] = max(highest[group[row], k], key)
-    for g in range(groups):
+    for g in range(scales.shape[0]):
         for k in range(2):
-            if scales[g, k, 0] == LAST:
-                scales[g, k, 0] = 0
-                continue
+            scales[g, k, 0] = scales[g, k, 0] if scales[g, k, 0] != LAST else 0
             while (highest[g, k] - scales[g, k, 0]) >> scales[g, k, 1] >= TABLE:
                 scales[g, k, 1] += 1
+
+
+@jit
+def fill_table(values: Array, group: Integers, scales: Integers, table: Array) -> None:
+    """The table of `add_frontier` from the points that are on the frontier so far; `scales` to span them is filled too."""
+    _span_bins(values, group, scales)
+    bits, place = np.empty(1, np.int64), np.zeros(2, np.int64)
     table[:] = math.inf
     for row in range(values.shape[0]):
         g = group[row]
-        place = np.zeros(2, dtype=np.int64)
         for k in range(2):
-            work[0] = values[row, k] + 0.0
-            place[k] = min((_key(bits[0]) - scales[g, k, 0]) >> scales[g, k, 1], TABLE) + 1
-        if place[0] <= TABLE and place[1] <= TABLE:
-            table[g, place[0], place[1]] = min(table[g, place[0], place[1]], values[row, 2])
-    for g in range(groups):
+            bits.view(np.float64)[0] = values[row, k] + 0.0
+            place[k] = ((_key(bits[0]) - scales[g, k, 0]) >> scales[g, k, 1]) + 1
+        table[g, place[0], place[1]] = min(table[g, place[0], place[1]], values[row, 2])
+    for g in range(table.shape[0]):
         for p in range(TABLE + 1):
+            for q in range(1, TABLE + 1):
+                table[g, p, q] = min(table[g, p, q], table[g, p, q - 1])
+        for p in range(1, TABLE + 1):
             for q in range(TABLE + 1):
-                least = table[g, p, q]
-                if p > 0:
-                    least = min(least, table[g, p - 1, q])
-                if q > 0:
-                    least = min(least, table[g, p, q - 1])
-                table[g, p, q] = least
+                table[g, p, q] = min(table[g, p, q], table[g, p - 1, q])

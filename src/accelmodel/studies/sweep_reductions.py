@@ -121,10 +121,8 @@ class FrontierOf:
         """Take a span of points in; now and then sift those that may be on the frontier, and make the table of them anew."""
         self._make_room(state, state["count"] + span.values.shape[1])
         rows = (state["values"], state["index"], state["group"])
-        columns = [span.of(column) for column in self.columns]
-        state["count"] = kernels.add_frontier(
-            *columns, self.signs, span.first, span.keep, codes, state["scales"], state["table"], *rows, state["count"]
-        )
+        a, b, c = (span.of(column) for column in self.columns)
+        state["count"] = kernels.add_frontier(a, b, c, self.signs, span.first, span.keep, codes, state["scales"], state["table"], *rows, state["count"])
         if state["count"] > max(_MERGED_FROM, 2 * state["kept"]) or (state["kept"] == 0 and state["count"] > 0):
             self._sift(state)
 
