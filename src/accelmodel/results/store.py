@@ -81,8 +81,8 @@ class Folder(Protocol):
 
     url: str
 
-    def write(self, name: str, writer: Callable[[Any], object]) -> None:
-        """Let `writer` write a path or a binary file, under a temporary name until it is whole."""
+    def write(self, name: str, writer: Callable[[Any], object]) -> Path | str:
+        """Let `writer` write a path or a binary file, under a temporary name until it is whole; where it lies then."""
 
     def read(self, name: str) -> bytes | None:
         """A file's content; None where there is no such file."""
@@ -115,8 +115,8 @@ class _LocalFolder:
         self.path = path
         self.url = str(path)
 
-    def write(self, name: str, writer: Callable[[Any], object]) -> None:
-        write(self.path / name, writer)
+    def write(self, name: str, writer: Callable[[Any], object]) -> Path | str:
+        return write(self.path / name, writer)
 
     def read(self, name: str) -> bytes | None:
         try:
@@ -153,7 +153,7 @@ class _RemoteFolder:
     def __init__(self, files: Any, root: str, url: str) -> None:
         self.files, self.root, self.url = files, root.rstrip("/"), url
 
-    def write(self, name: str, writer: Callable[[Any], object]) -> None:
+    def write(self, name: str, writer: Callable[[Any], object]) -> Path | str:
         path = f"{self.root}/{name}"
         folder, _, last = path.rpartition("/")
         temporary = f"{folder}/.{last}.{uuid4().hex}"
@@ -167,6 +167,7 @@ class _RemoteFolder:
                 with contextlib.suppress(OSError):
                     self.files.rm(temporary)
                 raise
+        return f"{self.url}/{name}"
 
     def read(self, name: str) -> bytes | None:
         try:

@@ -57,6 +57,8 @@ def explain(run_dir: str | Path, *, study: str, row: int, column: str) -> Explan
     catalog = Library(folder / "inputs")
     scenario = parse(Scenario, _asked(document["inputs"]), folder / "run.json")
     asked: Any = scenario.studies[study]
+    if asked.kind == "sweep":
+        raise InputError("numbers of a sweep are not walked down: run the row's situation as a study of kind 'points', and explain that", key="--study", value=study)
     again = Context(scenario, catalog, folder / "inputs")
     found = study_kinds()[asked.kind](again, asked).table.slice(row, 1).to_pylist()[0]
     if not _same(found.get(column), written[column]):

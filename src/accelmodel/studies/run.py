@@ -123,8 +123,8 @@ class Run:
             "sources": {key: self.catalog.sources[key].model_dump(exclude_none=True) for key in self.sources},
         }
 
-    def save(self, folder: Path | str) -> list[str]:
-        """Write `run.json`, one Parquet file per study and, under `inputs`, the files that the run read into a folder, each whole or not at all.
+    def save(self, folder: Path | str) -> list[Path | str]:
+        """Write `run.json`, one Parquet file per study and, under `inputs`, the files that the run read into a folder or a URL, each whole or not at all.
 
         `accelmodel run inputs/SCENARIO.toml --catalog inputs` runs them again; what `set` overrode is in run.json.
         """
@@ -134,9 +134,7 @@ class Run:
         files |= {f"inputs/{name}": bytes_writer(content) for name, content in self.files.items()}
         files["run.json"] = bytes_writer(json_bytes(self.document()))
         target = folder_at(folder)
-        for name, writer in files.items():
-            target.write(name, writer)
-        return [f"{target.url}/{name}" for name in files]
+        return [target.write(name, writer) for name, writer in files.items()]
 
     def _labelled(self, table: pa.Table) -> pa.Table:
         """A table with version and hashes in its metadata, so that a stale one is recognised."""
