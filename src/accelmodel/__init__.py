@@ -15,11 +15,13 @@ if TYPE_CHECKING:
     from accelmodel.errors import DoesNotFitError, InputError
     from accelmodel.studies.anchor import anchor
     from accelmodel.studies.calibrate import calibrate
+    from accelmodel.studies.diff import Difference, diff
     from accelmodel.studies.explain import explain
     from accelmodel.studies.optimize import optimize
     from accelmodel.studies.points import Point, evaluate, replica
+    from accelmodel.studies.proof import Proof, Targets, prove
     from accelmodel.studies.run import Run, run
-    from accelmodel.studies.simulate import Simulation, simulate
+    from accelmodel.studies.simulate import Pool, Simulation, simulate
     from accelmodel.studies.traces import Client, Trace
     from accelmodel.studies.validate import Report, validate
 
@@ -27,21 +29,27 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Client",
+    "Difference",
     "DoesNotFitError",
     "InputError",
     "Library",
     "Point",
+    "Pool",
+    "Proof",
     "Replica",
     "Report",
     "Run",
     "Simulation",
+    "Targets",
     "Trace",
     "anchor",
     "calibrate",
     "catalog",
+    "diff",
     "evaluate",
     "explain",
     "optimize",
+    "prove",
     "replica",
     "run",
     "simulate",
@@ -50,20 +58,26 @@ __all__ = [
 
 _HOME = {
     "Client": "studies.traces",
+    "Difference": "studies.diff",
     "DoesNotFitError": "errors",
     "InputError": "errors",
     "Library": "catalog.library",
     "Point": "studies.points",
+    "Pool": "studies.simulate",
+    "Proof": "studies.proof",
     "Replica": "core.replica",
     "Report": "studies.validate",
     "Run": "studies.run",
     "Simulation": "studies.simulate",
+    "Targets": "studies.proof",
     "Trace": "studies.traces",
     "anchor": "studies.anchor",
     "calibrate": "studies.calibrate",
+    "diff": "studies.diff",
     "evaluate": "studies.points",
     "explain": "studies.explain",
     "optimize": "studies.optimize",
+    "prove": "studies.proof",
     "replica": "studies.points",
     "run": "studies.run",
     "simulate": "studies.simulate",

@@ -29,6 +29,7 @@ _COLUMNS = (
     Column("input_tokens", "token", "input tokens of a request, cached ones included"),
     Column("output_tokens", "token", "output tokens of a request"),
     Column("concurrency", "request", "requests in the system: clients of a closed loop"),
+    Column("mean_target_concurrency", "request", "clients at which the closed form's means meet the targets"),
     Column("requests_per_s", "request/s", "requests per second, whole replica"),
     Column("prefix_hit_fraction", "1", "share of input tokens that a prefix cache serves"),
     Column("occupancy", "1", "share of the hours in which the replica carries this load"),
@@ -120,6 +121,22 @@ _COLUMNS = (
     Column("output_tokens_per_day", "token/day", "output tokens carried a day"),
     Column("annual_revenue_usd", "USD/year", "revenue of a year at the offer's prices"),
     Column("revenue_of_segment_fraction", "1", "revenue of a quarter over the segment's published revenue of a quarter"),
+    # A fleet through the hours
+    Column("policy", "1", "when replicas are on: static (all, always), autoscaled, autoscaled with other work in the troughs", "string"),
+    Column("requests_per_day", "request/day", "requests a day"),
+    Column("users", "1", "people with sessions"),
+    Column("replicas_on", "1", "replicas that are on in the mean, starting ones included"),
+    Column("lower_bound_mean_replicas", "1", "replicas that each hour needs with no reserve at all, rounded up, in the mean"),
+    Column("replica_hours_per_day", "h/day", "hours a day that replicas are on for this demand, starting ones included"),
+    Column("of_static_fraction", "1", "replica-hours over those of the static fleet"),
+    Column("replica_starts_per_day", "1/day", "replicas switched on a day"),
+    Column("energy_mwh_per_day", "MWh/day", "energy at the meter, of everything that is on"),
+    Column("cost_usd_per_day", "USD/day", "cost of a day"),
+    Column("saved_fraction", "1", "cost of the static fleet that is saved, net of what troughs earn"),
+    Column("revenue_usd_per_day", "USD/day", "revenue of a day, troughs included"),
+    Column("troughs_used_fraction", "1", "share of the hours without demand in which other work runs"),
+    Column("troughs_tokens_per_day", "token/day", "tokens served in the troughs"),
+    Column("troughs_revenue_usd_per_day", "USD/day", "of the revenue, what is earned in the troughs"),
     # The thesis
     Column("in_house_fraction", "1", "share of inference on in-house silicon"),
     Column("vendor_price_shock_fraction", "1", "change of the outside vendor's price"),
@@ -131,6 +148,7 @@ _COLUMNS = (
     Column("request", "1", "number of a request, in the order of arrivals, from 0", "integer"),
     Column("arrival_s", "s", "when a request arrives"),
     Column("replica", "1", "number of the replica that serves a request, from 0", "integer"),
+    Column("pool", "1", "name of the pool of replicas that serves a request", "string"),
     Column("prefill_replica", "1", "number of the replica that prefills a request, from 0, where pools are apart", "integer"),
     Column("priority", "1", "class of a request, 0 served first", "integer"),
     Column("cached_tokens", "token", "input tokens that the replica's prefix cache held"),
@@ -141,7 +159,8 @@ _COLUMNS = (
     Column("goodput_fraction", "1", "share of requests within the latency targets"),
     Column("goodput_requests_per_s", "request/s", "requests per second within the latency targets, all replicas"),
     Column("goodput_output_tokens_per_s", "token/s", "output tokens per second of requests within the latency targets, all replicas"),
-    Column("kv_used_fraction", "1", "share of the KV pools that running requests have reserved"),
+    Column("preemptions", "1", "evictions for want of KV memory, each computed anew", "integer"),
+    Column("kv_used_fraction", "1", "share of the KV pools that running requests have reserved, or have where they preempt"),
     Column("busy_time_fraction", "1", "share of the replicas' time in which anything runs"),
     Column("energy_j", "J", "energy of the replicas' accelerators"),
     # An owner's hour
@@ -238,6 +257,32 @@ _COLUMNS = (
     Column("to_value", "1", "upper end of an interval, in the column's unit; none: all above the histogram"),
     Column("part", "1", "file of a part", "string"),
     Column("rows", "1", "rows of a part", "integer"),
+    # A plan
+    Column("quarter", "1", "quarter of a calendar year", "string"),
+    Column("region", "1", "what is lost together", "string"),
+    Column("delivered_systems", "1", "systems delivered for the quarter", "integer"),
+    Column("ordered_systems", "1", "systems ordered in the quarter", "integer"),
+    Column("retired_systems", "1", "systems retired at the start of the quarter", "integer"),
+    Column("running_cost_usd", "USD", "energy, upkeep, building and rent of the quarter"),
+    Column("capital_charge_usd", "USD", "annuities of the equipment in place, for the quarter"),
+    Column("served_fraction", "1", "requests served over those demanded"),
+    Column("site_it_power_mw", "MW", "all-in IT power of all systems at the site"),
+    Column("site_it_power_limit_mw", "MW", "IT power that the site has"),
+    Column("peak_requests_per_s", "request/s", "rate at the quarter's peak"),
+    Column("goodput_requests_per_s", "request/s", "rate that one replica carries at its mean latency targets"),
+    Column("replicas_planned", "1", "replicas with their reserves, before rounding"),
+    Column("reserve_factor", "1", "replicas installed for each that the peak needs at goodput"),
+    Column("proof_factor", "1", "part of that factor that the simulator asked for"),
+    Column("place", "1", "where, or of what", "string"),
+    Column("plan_step", "1", "what comes in on the way from the bare demand to the plan", "string"),
+    Column("added_usd", "USD", "what the step adds to the least discounted cost"),
+    Column("present_cost_usd", "USD", "discounted cost, less revenue where the margin is sought"),
+    Column("gap_fraction", "1", "how much lower the best plan could be"),
+    Column("short_fraction", "1", "replicas that the simulator asked for beyond the analytic size, at most"),
+    Column("replicas_up", "1", "replicas as simulated: those installed less drained and failed ones; a remnant of a large fleet within a cell", "integer"),
+    Column("percentile", "1", "percentage of the requests that are within a target"),
+    Column("percentile_ttft_s", "s", "that percentile of the time to first token"),
+    Column("percentile_tpot_s", "s", "that percentile of the time per output token"),
     # A published day
     Column("cost_usd", "USD", "cost"),
     Column("revenue_usd", "USD", "revenue"),
@@ -255,7 +300,7 @@ _COLUMNS = (
 COLUMNS = {column.name: column for column in _COLUMNS}
 
 LOW, HIGH = "_low90", "_high90"
-_PERCENTILE = re.compile(r"(.+)_p(\d\d)(_[a-z]+)")
+_PERCENTILE = re.compile(r"(.+)_p(\d\d)(_sampling_error)?(_[a-z]+)")
 
 
 def column(name: str) -> Column:
@@ -272,7 +317,8 @@ def column(name: str) -> Column:
             bounded = COLUMNS[name.removesuffix(suffix)]
             return Column(name, bounded.unit, f"{word} end of the central 90 % of: {bounded.description}")
     of = _PERCENTILE.fullmatch(name)
-    if of and of[1] + of[3] in COLUMNS:
-        ranked = COLUMNS[of[1] + of[3]]
-        return Column(name, ranked.unit, f"{of[2]}th percentile over requests of: {ranked.description.replace(', mean over requests', '')}")
+    if of and of[1] + of[4] in COLUMNS:
+        ranked = COLUMNS[of[1] + of[4]]
+        text = f"{of[2]}th percentile over requests of: {ranked.description.replace(', mean over requests', '')}"
+        return Column(name, ranked.unit, f"half the width of the central 90 % of what other random numbers would give for: {text}" if of[3] else text)
     return COLUMNS[name]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -67,7 +68,8 @@ def run(
     _print(found, output_format)
     tell(f"wrote {len(written)} files to {folder}", quiet=quiet)
     if found.is_partial:
-        tell("interrupted: the result is partial; the same command goes on from there")
+        sys.stdout.flush()
+        tell("the result is partial; the same command goes on from there")
         raise typer.Exit(130)
 
 

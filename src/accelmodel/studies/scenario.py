@@ -6,9 +6,9 @@ import itertools
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from accelmodel.catalog.figures import Name, Strict, parse, read_toml
 from accelmodel.catalog.library import Library
@@ -80,11 +80,17 @@ TARGET_KEYS = ("ttft_s", "tpot_s")
 
 
 class Points(Strict):
-    """Operating points of every case at every value of the axes."""
+    """Operating points of every case at every value of the axes.
+
+    `columns` may name percentiles (`time_to_first_token_p99_s`): the simulator makes them, of arrivals and lengths that vary as the other keys say.
+    """
 
     kind: Literal["points"]
     cases: tuple[str, ...] = ()
     columns: tuple[str, ...] = ()
+    burstiness: _Positive = 1.0
+    input_variation: Annotated[float, Field(ge=0)] = 0.0
+    output_variation: Annotated[float, Field(ge=0)] = 0.0
 
 
 class Fleet(Strict):
@@ -94,6 +100,60 @@ class Fleet(Strict):
     cases: tuple[str, ...] = ()
     fleet_accelerators: tuple[_Count, ...] = Field(min_length=1)
     reference: str | None = None
+
+
+def _listed(value: Any) -> Any:
+    """A single number as a list of one."""
+    return value if isinstance(value, (list, tuple)) else (value,)
+
+
+_Demands = Annotated[tuple[_Positive, ...], Field(min_length=1), BeforeValidator(_listed)]
+_DEMANDS = ("tokens_per_day", "requests_per_day", "users")
+_OF_USERS = ("sessions_per_user_day", "turns_per_session", "input_tokens_per_turn", "output_tokens_per_turn")
+
+
+class Demanded(Strict):
+    """A demand, or several: exactly one of `tokens_per_day` (in the situation's mix of input and output), `requests_per_day` (of the situation's lengths) and
+    `users`, each a number or a list.
+
+    Of users, `sessions_per_user_day` and `turns_per_session` are needed, and `input_tokens_per_turn` and `output_tokens_per_turn`: the context grows by turn.
+    `system_prompt_tokens` stand before it (none), and `context_hit_fraction` of what was sent before is still in the prefix cache (all). The peak over the
+    mean is that of the `shape`, a name of the catalogue, or is given as `peak_to_mean`. Growth compounds over `years`.
+    """
+
+    tokens_per_day: _Demands | None = None
+    requests_per_day: _Demands | None = None
+    users: _Demands | None = None
+    sessions_per_user_day: _Positive | None = None
+    turns_per_session: Annotated[float, Field(ge=1)] | None = None
+    input_tokens_per_turn: _Positive | None = None
+    output_tokens_per_turn: _Positive | None = None
+    system_prompt_tokens: Annotated[float, Field(ge=0)] | None = None
+    context_hit_fraction: _Share | None = None
+    shape: str | None = None
+    peak_to_mean: Annotated[float, Field(ge=1)] | None = None
+    growth_fraction_per_year: Annotated[float, Field(gt=-1)] = 0.0
+    years: Annotated[float, Field(ge=0)] = 0.0
+
+    @property
+    def _own(self) -> bool:
+        """Whether there is a demand beside the quantities: what a trace asks for."""
+        return False
+
+    @model_validator(mode="after")
+    def _is_one_demand(self) -> Self:
+        given = [key for key in _DEMANDS if getattr(self, key) is not None]
+        if len(given) != 1 and not (self._own and not given):
+            raise ValueError(f"give exactly one of {', '.join(_DEMANDS)}, not {' and '.join(given) or 'none'}")
+        if (self.shape is None) == (self.peak_to_mean is None):
+            raise ValueError("give the load's shape or its peak_to_mean: one of them")
+        missing = [key for key in _OF_USERS if getattr(self, key) is None]
+        if self.users is not None and missing:
+            raise ValueError(f"a demand of users needs {', '.join(missing)}")
+        needless = [key for key in (*_OF_USERS, "system_prompt_tokens", "context_hit_fraction") if getattr(self, key) is not None]
+        if self.users is None and needless:
+            raise ValueError(f"{needless[0]} is of users, of which none are given")
+        return self
 
 
 class Reserved(Strict):
@@ -136,25 +196,83 @@ class SiteRoom(Strict):
     facility_power_mw: _Positive | None = None
 
 
-class DemandStudy(Reserved, Trafficked):
-    """A fleet for a demand: tokens a day (input and output, in the situation's mix), or what a trace asks for, and the peak over the mean.
-
-    A trace without tokens is the demand itself, its rate x `trace_rate_factor` that of the peak. Growth compounds over `years`. `sites` are filled in order.
-    """
+class DemandStudy(Demanded, Reserved, Trafficked):
+    """A fleet for a demand, or for what a trace asks for: its rate x `trace_rate_factor` is then that of the peak. `sites` are filled in order."""
 
     kind: Literal["demand"]
     cases: tuple[str, ...] = ()
-    tokens_per_day: tuple[_Positive, ...] = ()
-    peak_to_mean: Annotated[float, Field(ge=1)] = 1.0
-    growth_fraction_per_year: Annotated[float, Field(gt=-1)] = 0.0
-    years: Annotated[float, Field(ge=0)] = 0.0
     sites: tuple[SiteRoom, ...] = ()
     power_diversity_fraction: Annotated[float, Field(gt=0, le=1)] = 1.0
 
+    @property
+    def _own(self) -> bool:
+        return self.trace is not None
+
     @model_validator(mode="after")
-    def _something_is_asked_for(self) -> DemandStudy:
-        if not self.tokens_per_day and self.trace is None:
-            raise ValueError("give the demand: tokens_per_day, or a trace")
+    def _has_one_rate_and_one_kind_of_lengths(self) -> Self:
+        if self.users is not None and self.trace is not None:
+            raise ValueError("users decide the lengths of requests, and so does a trace: leave one out")
+        if self.trace_rate_factor != 1.0 and (self.trace is None or any(getattr(self, key) is not None for key in _DEMANDS)):
+            raise ValueError("trace_rate_factor is for a trace that is the demand itself")
+        return self
+
+
+class TroughWork(Strict):
+    """Work for the hours in which replicas would be off: tokens of the situation at another `tier` (or of another `workload`, at another load or latency
+    targets), or whatever pays `price_usd_per_accelerator_h`, such as training.
+
+    Of the troughs that last `minimum_h` or longer, less the start of a replica, `usable_fraction` is used: the rest is lost between jobs.
+    """
+
+    usable_fraction: _Share
+    minimum_h: Annotated[float, Field(ge=0)] = 1.0
+    price_usd_per_accelerator_h: _Positive | None = None
+    tier: str | None = None
+    workload: str | None = None
+    concurrency: _Positive | None = None
+    ttft_s: _Positive | None = None
+    tpot_s: _Positive | None = None
+
+    @property
+    def load(self) -> dict[str, Any]:
+        """Keys of the situation that its tokens override."""
+        return self.model_dump(include={"tier", "workload", "concurrency", "ttft_s", "tpot_s"}, exclude_none=True)
+
+    @model_validator(mode="after")
+    def _earns_in_one_way(self) -> Self:
+        if self.price_usd_per_accelerator_h is not None and self.load:
+            raise ValueError(f"price_usd_per_accelerator_h pays for hours whatever is done in them: leave out {next(iter(self.load))}, or it")
+        return self
+
+
+class ScheduleStudy(Demanded, Trafficked):
+    """A fleet through the hours of its shape's day or week: all of it on, autoscaled, and with other work in the troughs.
+
+    `headroom_fraction` of the replicas is left for bursts and queueing; where absent, as many as the traffic's bursts take. A replica is started `reaction_s`
+    and `startup_s` ahead of need, goes when it was not needed for `minimum_on_h`, and the fleet is scaled for `forecast_error_fraction` more than the load, up
+    to what the static fleet has. Off, it draws `off_power_fraction` of what it draws idle. Where the situation has latency targets, the busiest hour is put
+    through the simulator; requests are those of a `trace` at that hour's rate, or drawn.
+    """
+
+    kind: Literal["schedule"]
+    cases: tuple[str, ...] = ()
+    headroom_fraction: Annotated[float, Field(ge=0, lt=1)] | None = None
+    startup_s: Annotated[float, Field(ge=0, le=86_400)] = 300.0
+    reaction_s: Annotated[float, Field(ge=0, le=86_400)] = 60.0
+    minimum_on_h: Annotated[float, Field(ge=0, le=24)] = 0.0
+    forecast_error_fraction: Annotated[float, Field(ge=0)] = 0.05
+    minimum_replicas: Annotated[int, Field(ge=0)] = 0
+    off_power_fraction: _Share = 0.0
+    troughs: TroughWork | None = None
+
+    @model_validator(mode="after")
+    def _has_hours_and_lengths(self) -> Self:
+        if self.shape is None:
+            raise ValueError("needs a shape: peak_to_mean says nothing of the hours")
+        if self.users is not None and self.trace is not None:
+            raise ValueError("users decide the lengths of requests, and so does a trace: leave one out")
+        if self.trace_rate_factor != 1.0:
+            raise ValueError("the demand decides the rate: trace_rate_factor says nothing here")
         return self
 
 
@@ -301,8 +419,157 @@ class Parity(Strict):
     baselines: Annotated[tuple[str, ...], Field(min_length=1)]
 
 
-_OfMoney = OwnershipStudy | MarginStudy | Waterfall | CashFlowStudy | CapitalStudy | RefreshStudy | Parity
-_AnyStudy = Points | SweepStudy | Fleet | DemandStudy | PriceShock | Day | _OfMoney
+_Quarter = Annotated[str, Field(pattern=r"^\d{4}Q[1-4]$")]
+_Below1 = Annotated[float, Field(ge=0, lt=1)]
+
+
+class Slices(Strict):
+    """A workload cut by the lengths of its trace's requests: edges in tokens between the buckets; every combination that has requests is a slice."""
+
+    input_tokens: tuple[_Positive, ...] = ()
+    output_tokens: tuple[_Positive, ...] = ()
+
+
+class PlanWorkload(Strict):
+    """A workload of a plan: its load, targets and prices from `case`, the replicas that may serve it from one case per system.
+
+    `tokens_per_day` (input and output) is one number that grows by `growth_fraction_per_year`, or one a quarter; its peak is `peak_to_mean` times the mean.
+    Its requests are those of `trace`, with the trace's bursts, their lengths brought to the workload's means; or drawn with `burstiness` (coefficient of
+    variation of the times between arrivals) and `length_variation`. `percentile` of them meet the latency targets in the simulator.
+    """
+
+    case: str | None = None
+    replicas: Annotated[tuple[str, ...], Field(min_length=1)]
+    tokens_per_day: _Positive | tuple[_Positive, ...]
+    growth_fraction_per_year: Annotated[float, Field(gt=-1)] = 0.0
+    peak_to_mean: Annotated[float, Field(ge=1)]
+    survives_region_loss: bool = False
+    trace: str | None = None
+    burstiness: _Positive = 1.0
+    length_variation: Annotated[float, Field(ge=0, le=5)] = 1.0
+    percentile: Annotated[float, Field(gt=0, lt=100)] = 99.0
+    slices: Slices | None = None
+
+    @model_validator(mode="after")
+    def _is_of_one_kind(self) -> PlanWorkload:
+        if self.slices is not None and self.trace is None:
+            raise ValueError("slices are cut from a trace: give 'trace'")
+        if isinstance(self.tokens_per_day, tuple) and self.growth_fraction_per_year:
+            raise ValueError("tokens_per_day by quarter grow as they stand: leave out growth_fraction_per_year")
+        return self
+
+
+class SupplyFrom(Strict):
+    """Systems deliverable in each quarter from one on."""
+
+    quarter: _Quarter
+    systems: Annotated[int, Field(ge=0)]
+
+
+class PlanSystem(Strict):
+    """A system of a plan: what can be delivered, what stands already, how long it lives; by `rent` (an offer by the hour) it is rented, and costs no capital.
+
+    Without `supply` there is no limit; an order comes after `lead_quarters`, and the first is placed in the first quarter. `sites` are all where absent.
+    """
+
+    lead_quarters: Annotated[int, Field(ge=0)] = 0
+    supply: tuple[SupplyFrom, ...] | None = None
+    in_place: dict[Name, Annotated[int, Field(ge=0)]] = Field(default_factory=dict)
+    in_place_age_quarters: Annotated[int, Field(ge=0)] = 0
+    life_years: _Years | None = None
+    sites: tuple[str, ...] | None = None
+    rent: str | None = None
+    price_change_fraction_per_year: _Change = 0.0
+
+
+class PowerFrom(Strict):
+    """IT power of a site, or its draw at the meter, from a quarter on; of both the smaller counts."""
+
+    quarter: _Quarter
+    it_mw: Annotated[float, Field(ge=0)] | None = None
+    facility_mw: Annotated[float, Field(ge=0)] | None = None
+
+    @model_validator(mode="after")
+    def _says_power(self) -> PowerFrom:
+        if self.it_mw is None and self.facility_mw is None:
+            raise ValueError("give it_mw or facility_mw")
+        return self
+
+
+class PlanSite(Strict):
+    """A site of a plan: the region that it fails with (itself where absent), and its power by quarter, none before the first step; no limit where absent."""
+
+    region: str | None = None
+    power: tuple[PowerFrom, ...] | None = None
+
+
+class PlanProof(Strict):
+    """How a plan is put through the simulator: cells of at most so many replicas, the busiest window of so many seconds, this many repairs at most."""
+
+    cell_replicas: _Count = 64
+    window_s: _Positive = 300.0
+    rounds: _Count = 8
+
+
+class PlanStudy(Reserved):
+    """What to have delivered, kept and retired, where and when, so that workloads are served at least cost (or greatest margin), proven by the simulator.
+
+    Reserves as of a demand study. `power_diversity_fraction` is the draw at the peak over the sum of the systems' all-in power. Cost of capital is the owner's
+    where not given; `horizon_value` is what equipment is worth at the end: what is left of its annuity, its book value, or nothing.
+    """
+
+    kind: Literal["plan"]
+    first_quarter: _Quarter
+    quarters: Annotated[int, Field(ge=1, le=60)]
+    workloads: Annotated[dict[Name, PlanWorkload], Field(min_length=1)]
+    systems: Annotated[dict[str, PlanSystem], Field(min_length=1)]
+    sites: Annotated[dict[str, PlanSite], Field(min_length=1)]
+    objective: Literal["cost", "margin"] = "cost"
+    budget_usd: _Positive | None = None
+    budget_usd_per_quarter: _Positive | tuple[Annotated[float, Field(ge=0)], ...] | None = None
+    price_change_fraction_per_year: _Change = 0.0
+    cost_of_capital_fraction: _Below1 | None = None
+    horizon_value: Literal["annuity", "book", "none"] = "annuity"
+    power_diversity_fraction: Annotated[float, Field(gt=0, le=1)] = 1.0
+    headroom_fraction: _Below1 = 0.1
+    gap_fraction: _Below1 = 1e-3
+    time_limit_s: _Positive = 60.0
+    proof: PlanProof = PlanProof()
+
+    @model_validator(mode="after")
+    def _regions_say_what_fails_together(self) -> PlanStudy:
+        if self.correlated_accelerators:
+            raise ValueError("a plan has regions for what fails together: give its workloads survives_region_loss in place of correlated_accelerators")
+        return self
+
+
+class PlanPart(Strict):
+    """A closer look at a plan of the same scenario: by site and system, by workload, what one more of each scarce thing is worth, the way from the lower
+    bound to its cost, its proofs, or what it would cost with each system alone."""
+
+    kind: Literal["plan-part"]
+    of: str
+    part: Literal["sites", "workloads", "shadow-prices", "bound", "proofs", "single-systems"]
+
+
+_AnyStudy = (
+    Points
+    | SweepStudy
+    | Fleet
+    | DemandStudy
+    | ScheduleStudy
+    | PriceShock
+    | Day
+    | OwnershipStudy
+    | MarginStudy
+    | Waterfall
+    | CashFlowStudy
+    | CapitalStudy
+    | RefreshStudy
+    | Parity
+    | PlanStudy
+    | PlanPart
+)
 Study = Annotated[_AnyStudy, Field(discriminator="kind")]
 
 
@@ -319,6 +586,9 @@ def _cases_of(study: Any) -> Iterator[str]:
         yield from (study.keep, *study.refresh)
     if isinstance(study, Parity):
         yield from (*study.subjects, *study.baselines)
+    if isinstance(study, PlanStudy):
+        for workload in study.workloads.values():
+            yield from (*([] if workload.case is None else [workload.case]), *workload.replicas)
 
 
 class Scenario(Strict):
@@ -340,6 +610,8 @@ class Scenario(Strict):
                 if case not in self.cases:
                     near = nearest_name(case, self.cases)
                     raise ValueError(f"studies.{name}: no case is called '{case}'" + (f"; did you mean '{near}'?" if near else ""))
+            if isinstance(study, PlanPart) and not isinstance(self.studies.get(study.of), PlanStudy):
+                raise ValueError(f"studies.{name}.of: '{study.of}' is no study of kind 'plan'")
         for case, situation in self.cases.items():
             for key in keys_of(self.axes):
                 if key in situation.model_fields_set:

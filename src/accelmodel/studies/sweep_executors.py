@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from accelmodel.catalog.library import Library
+from accelmodel.catalog.library import Library, shipped_root
 from accelmodel.errors import InputError
 from accelmodel.results.manifest import Identity, hash_of
 from accelmodel.results.parts import part_name, write_arrays, write_part
@@ -24,6 +24,7 @@ from accelmodel.studies.sweep_chunk import Chunks
 from accelmodel.studies.sweep_grid import Sweep
 
 RECORDS = "_chunks"
+_SHIPPED = ""  # stands for the entries that come with the package, wherever that lies on a worker
 _PLACES = 2  # chunks that wait or run, for each that can run at a time
 
 
@@ -41,7 +42,7 @@ class Job:
     @classmethod
     def of(cls, context: Context, study: str) -> Job:
         """The job of a study of this run."""
-        roots = tuple(str(root.resolve()) for root in context.catalog.roots[:-1])
+        roots = tuple(_SHIPPED if root == shipped_root() else str(root.resolve()) for root in context.catalog.roots)
         output = None if context.output is None else _absolute(context.output)
         return cls(context.scenario, study, str(context.folder.resolve()), roots, output, identity_of(context, study))
 
@@ -96,7 +97,7 @@ class _Prepared:
 
 def _made(job: Job) -> Chunks:
     catalog = Library()
-    catalog.roots = (*(Path(root) for root in job.roots), catalog.roots[-1])
+    catalog.roots = tuple(shipped_root() if root == _SHIPPED else Path(root) for root in job.roots)
     context = Context(job.scenario, catalog, Path(job.folder))
     job.identity.check_same(vars(identity_of(context, job.study)), "a worker")
     return Chunks(Sweep(context, job.scenario.studies[job.study]))  # type: ignore[arg-type]
