@@ -420,6 +420,18 @@ def test_a_fault_of_a_sweep_is_one_message(tmp_path, change, words):
     assert "\n" not in str(caught.value)
 
 
+def test_conditions_are_for_studies_that_leave_points_out(tmp_path):
+    path = write(tmp_path, exclude='["accelerators == 1"]', points="false")
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text + '\n[studies.margin]\nkind = "margin"\n', encoding="utf-8")
+    with pytest.raises(am.InputError, match="a study of kind 'margin' leaves nothing out"):
+        am.run(path)
+    path.write_text(text.split("[studies.all]")[0] + '[studies.points]\nkind = "points"\n', encoding="utf-8")
+    assert set(am.run(path).tables["points"]["accelerators"].to_pylist()) == {2}
+    with pytest.raises(am.InputError, match="leaves no point of this study"):
+        am.run(path, set={"exclude": ["accelerators > 0"]})
+
+
 def test_points_without_a_folder_are_refused(tmp_path):
     with pytest.raises(am.InputError, match="give `output`"):
         am.run(write(tmp_path))

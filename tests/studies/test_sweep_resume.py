@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import random
+import re
 import resource
 import signal
 import subprocess
@@ -18,7 +19,7 @@ import pytest
 
 import accelmodel as am
 from accelmodel.results import store
-from accelmodel.studies import sweep_executors
+from accelmodel.studies import sweep, sweep_executors
 
 TEXT = """
 title = "A sweep that is stopped"
@@ -208,6 +209,23 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path):
     (tmp_path / "out" / "all" / "_manifest.json").write_text("{", encoding="utf-8")
     with pytest.raises(am.InputError, match="is no manifest"):
         am.run(write(tmp_path), output=tmp_path / "out")
+
+
+def test_two_runs_do_not_write_to_one_folder(tmp_path):
+    path, out = write(tmp_path), tmp_path / "out"
+    with store.folder_at(out).alone("all"), pytest.raises(am.InputError, match="another run is writing there"):
+        am.run(path, output=out)
+    assert am.run(path, output=out, set={"axes.input_tokens": [100]}).summary["all"]["complete"]
+
+
+def test_progress_tells_points_rate_and_time_left(tmp_path, monkeypatch):
+    monkeypatch.setattr(sweep, "_TOLD_FROM_S", 0.0)
+    monkeypatch.setattr(sweep, "_TOLD_EVERY_S", 0.0)
+    said: list[str] = []
+    am.run(write(tmp_path), output=tmp_path / "out", progress=said.append)
+    assert said[0] == "study 'all'"
+    assert all(re.fullmatch(r"[\d,]+ of 200,000 points, [\d.e+]+ million/s, (\d+ s|\d+ min|[\d,]+ h \d+ min) left", line) for line in said[1:])
+    assert said[-1].startswith("200,000 of 200,000 points")
 
 
 # --- no room -----------------------------------------------------------------------------------------------------------------------------------

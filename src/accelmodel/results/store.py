@@ -93,6 +93,18 @@ class Folder(Protocol):
     def clean(self, under: str = "") -> None:
         """Take away temporary files that a killed run left in a folder below this one."""
 
+    def alone(self, under: str) -> contextlib.AbstractContextManager[None]:
+        """Keep other runs of this machine from a folder below this one meanwhile, where its filesystem has locks; InputError where one is there."""
+
+
+def _lock(fcntl: Any, handle: int, folder: Path) -> None:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise InputError("another run is writing there; wait for its end, or give another --output", file=folder, key="--output") from None
+    except OSError:  # a filesystem without locks
+        return
+
 
 def is_url(folder: object) -> bool:
     """Whether results go to a filesystem of fsspec's: `s3://bucket/key`, `memory://name`."""
@@ -127,6 +139,22 @@ class _LocalFolder:
     def names(self, under: str = "") -> list[str]:
         folder = self.path / under
         return sorted(path.name for path in folder.iterdir() if path.is_file() and not path.name.startswith(".")) if folder.is_dir() else []
+
+    @contextlib.contextmanager
+    def alone(self, under: str) -> Iterator[None]:
+        try:
+            import fcntl
+        except ImportError:  # a system without such locks
+            yield
+            return
+        folder = self.path / under
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            _lock(fcntl, handle, folder)
+            yield
+        finally:
+            os.close(handle)  # which unlocks it, as the end of a killed process does
 
     def clean(self, under: str = "") -> None:
         for path in (self.path / under).glob(".*"):
@@ -175,6 +203,9 @@ class _RemoteFolder:
         except FileNotFoundError:
             return None
         return content
+
+    def alone(self, _under: str) -> contextlib.AbstractContextManager[None]:
+        return contextlib.nullcontext()
 
     def names(self, under: str = "") -> list[str]:
         return sorted(name for name in self._files(under) if not name.startswith("."))

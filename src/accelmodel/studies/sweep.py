@@ -67,25 +67,31 @@ def study(context: Context, asked: SweepStudy) -> StudyResult:
     chunks = Chunks(sweep)
     if asked.points and context.output is None:
         raise InputError("points are written to a folder: give `output`", key=f"studies.{name}.points")
-    folder = None if context.output is None else folder_at(context.output)
     total = Total(chunks.reduced)
-    manifest: dict[str, Any] = {}
     job = Job.of(context, name)
-    if folder is not None:
-        plan = {"study": name, "points": sweep.points, "chunks": sweep.chunks, "chunk_points": asked.chunk, "sorted_by": list(sweep.sorted_keys)}
-        manifest = open_manifest(folder, name, job.identity, plan)
-        for record in _kept_records(folder, name, asked.points):
-            total.add(record)
+    if context.output is None:
+        _run_rest(context, sweep, job, total)
+    else:
+        folder = folder_at(context.output)
+        with folder.alone(name):
+            _run_kept(context, sweep, job, total, folder)
+    if not total.counts.ran and not _is_partial(sweep, total):
+        raise _nothing_left(sweep, total)
+    return _result(context, sweep, chunks, total)
+
+
+def _run_kept(context: Context, sweep: Sweep, job: Job, total: Total, folder: Folder) -> None:
+    """Run what an earlier run has left, and keep in a folder what is done."""
+    plan = {"study": job.study, "points": sweep.points, "chunks": sweep.chunks, "chunk_points": sweep.asked.chunk, "sorted_by": list(sweep.sorted_keys)}
+    manifest = open_manifest(folder, job.study, job.identity, plan)
+    for record in _kept_records(folder, job.study, sweep.asked.points):
+        total.add(record)
     try:
         _run_rest(context, sweep, job, total)
     except DiskFullError as error:
         kept = f"{len(total.done):,} of {sweep.chunks:,} chunks are kept: make room, and the same command goes on from there"
         raise DiskFullError(f"{error.message}; {kept}", file=error.file, key=error.key) from None
-    if folder is not None:
-        close_manifest(folder, name, manifest, len(total.done), {"counts": vars(total.counts)})
-    if not total.counts.ran and not _is_partial(sweep, total):
-        raise _nothing_left(sweep, total)
-    return _result(context, sweep, chunks, total)
+    close_manifest(folder, job.study, manifest, len(total.done), {"counts": vars(total.counts)})
 
 
 def _kept_records(folder: Folder, name: str, writes: bool) -> Iterator[Record]:
