@@ -42,19 +42,18 @@ def group_codes(begin: int, strides: Integers, counts: Integers, offsets: Intege
 
 @jit
 def add_top(values: Array, sign: float, first: int, keep: Bytes, codes: Integers, worth: Array, index: Integers) -> None:
-    """The best of each group: `worth` and `index` (groups, count), ascending, equal worth by number."""
+    """The best of each group: `worth` and `index` (groups, count), ascending. Of equal ones the first, since points come in the order of their numbers."""
     last = worth.shape[1] - 1
     for i in range(values.shape[0]):
         v = sign * values[i]
         g = codes[i] if codes.shape[0] > 0 else 0
-        number = first + i
-        if v > worth[g, last] or v != v or (keep.shape[0] > 0 and keep[i] == 0) or (v == worth[g, last] and number > index[g, last]):
+        if v >= worth[g, last] or v != v or (keep.shape[0] > 0 and keep[i] == 0):
             continue
         place = last
-        while place > 0 and (v < worth[g, place - 1] or (v == worth[g, place - 1] and number < index[g, place - 1])):
+        while place > 0 and v < worth[g, place - 1]:
             worth[g, place], index[g, place] = worth[g, place - 1], index[g, place - 1]
             place -= 1
-        worth[g, place], index[g, place] = v, number
+        worth[g, place], index[g, place] = v, first + i
 
 
 @jit
