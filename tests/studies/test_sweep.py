@@ -394,6 +394,7 @@ def test_lengths_beyond_a_models_context_are_left_out(tmp_path):
         ({"more": REDUCTIONS.replace('minimise = ["cost_usd_per_mtok", "time_to_first_token_s"]', 'minimise = ["power_w"]')}, "two or three different columns"),
         ({"more": REDUCTIONS.replace("from = 0.05", "from = 5")}, "from a number to a larger one"),
         ({"more": REDUCTIONS.replace("count = 3", "count = 0")}, "greater than or equal to 1"),
+        ({"text": SCENARIO.replace("accelerators = [2, 1]", 'accelerators = [2, 1]\nkv = ["fp8", "fp9"]')}, "'fp9' is not a dtype"),
         ({"text": SCENARIO.replace("p5.48xlarge", "p5.48xlage")}, "did you mean 'p5.48xlarge'?"),
         (
             {

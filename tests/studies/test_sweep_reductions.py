@@ -52,21 +52,21 @@ def naive_frontier(points: list, signs: tuple[float, ...]) -> list[int]:
     return sorted(place for place in counted if not any(beats(other, place) for other in counted))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(POINTS, st.integers(0, 10**6))
 def test_a_frontier_of_three_columns_is_the_naive_one(points, seed):
     reduction = reductions.FrontierOf(Frontier(kind="frontier", minimise=("a", "c"), maximise=("b",)))
     assert sorted(reduction.found(reduced(reduction, points, seed))) == naive_frontier([(a, c, b, *rest) for a, b, c, *rest in points], (1.0, 1.0, -1.0))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(POINTS, st.integers(0, 10**6))
 def test_a_frontier_of_two_columns_is_the_naive_one(points, seed):
     reduction = reductions.FrontierOf(Frontier(kind="frontier", maximise=("a", "b")))
     assert sorted(reduction.found(reduced(reduction, points, seed))) == naive_frontier(points, (-1.0, -1.0))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(POINTS, st.integers(0, 10**6), st.integers(1, 20))
 def test_a_sample_to_start_from_changes_nothing(points, seed, step):
     reduction = reductions.FrontierOf(Frontier(kind="frontier", minimise=("a", "b", "c")))
@@ -103,7 +103,7 @@ def test_a_large_frontier_is_sifted_on_the_way_and_is_the_same():
     assert len(found) > 500
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(POINTS, st.integers(0, 10**6), st.sampled_from(["lowest", "highest"]), st.integers(1, 5))
 def test_the_top_is_what_sorting_finds(points, seed, order, count):
     reduction = reductions.TopOf(Top(kind="top", column="b", order=order, count=count))
@@ -115,7 +115,7 @@ def test_the_top_is_what_sorting_finds(points, seed, order, count):
     assert reduction.found(reduced(reduction, points, seed)) == expected
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(POINTS, st.integers(0, 10**6))
 def test_quantiles_and_counts_are_those_of_the_sorted_values(points, seed):
     quantiles = reductions.QuantilesOf(Quantiles(kind="quantiles", columns=("a",), quantiles=(0.0, 0.25, 0.5, 0.9, 1.0)))

@@ -85,7 +85,7 @@ def whole(tmp_path_factory) -> dict[str, bytes]:
 def test_a_sweep_killed_at_any_moment_goes_on_to_the_same_bytes(tmp_path, whole):
     path, out, chance = write(tmp_path), tmp_path / "out", random.Random(7)
     done = 0
-    for _ in range(5):
+    for _ in range(3):
         process = start(path, out)
         wait_for(out / "all", done + chance.randrange(1, 10), process)
         time.sleep(chance.random() * 0.02)

@@ -213,7 +213,7 @@ def _notes(sweep: Sweep, chunks: Chunks, total: Total, others: list[str]) -> Ite
             exact = sum(len(state["index"]) for state in total.states.get(one.name, {}).values())
             yield f"{one.name}: {exact:,} points, of which each box of {one.asked.resolution_fraction:.1%} in every column shows one"
     if total.cells_illegal:
-        some = "; ".join(reason for _, reason in total.reasons)
+        some = "; ".join(dict.fromkeys(reason for _, reason in total.reasons))
         yield f"{total.cells_illegal:,} of {sweep.cells:,} cells ({counts.illegal:,} points) cannot be and are left out, such as: {some}"
     if any(one.asked.kind == "quantiles" for one in chunks.reduced):
         yield f"Quantiles lie within {LARGEST_ERROR:.2%} of the value (counted in bins); minimum and maximum are exact"

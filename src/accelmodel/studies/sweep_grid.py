@@ -28,6 +28,7 @@ from accelmodel.studies.sweep_schema import SweepStudy, columns_of
 Array = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 
+_WORDS = ("weights", "kv", "compute", "mode")  # whose words are the same for every replica: one that is not known is no matter of a combination
 _SAMPLE, _SAMPLED_CELLS = 1 << 18, 256  # points, cells
 _GOLDEN = 0.6180339887498949  # the fractional parts of its multiples are spread evenly, whatever the lengths of the axes
 _NAMED = {"model": "model", "draft_model": "model", "system": "system", "site": "site", "owner": "ownership"}
@@ -166,7 +167,7 @@ class Sweep:
         try:
             self._latest = found = self._made(number)
         except InputError as error:
-            if self.asked.illegal == "refuse" or error.key in ("columns", "exclude"):
+            if self.asked.illegal == "refuse" or error.key in ("columns", "exclude") or (error.key in _WORDS and error.allowed is not None):
                 raise
             return LeftOut(number, str(error))
         return found
