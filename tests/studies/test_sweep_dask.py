@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
-from test_sweep_resume import TEXT, contents, write
+from test_sweep_resume import TEXT, contents, wait_for, write
 
 import accelmodel as am
 
@@ -81,3 +86,18 @@ def test_results_go_to_any_filesystem_of_fsspec(tmp_path):
     files.pipe_file("/sweeps/one/all/.part-000001.parquet.left", b"half")
     am.run(path, output="memory://sweeps/one").save("memory://sweeps/one")
     assert {name.removeprefix("/sweeps/one/"): files.cat_file(name) for name in files.find("/sweeps/one")} == there
+
+
+def test_ctrl_c_in_a_terminal_reaches_the_workers_too_and_ends_nothing_half_done(tmp_path):
+    path, out = write(tmp_path), tmp_path / "out"
+    code = f"import sys; from accelmodel.cli.main import execute; sys.exit(execute(['run', {str(path)!r}, '--output', {str(out)!r}, '--executor', 'dask']))"
+    (tmp_path / "main.py").write_text(f"if __name__ == '__main__':\n    {code}\n", encoding="utf-8")
+    process = subprocess.Popen([sys.executable, tmp_path / "main.py"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    wait_for(out / "all", 2, process)
+    os.killpg(process.pid, signal.SIGINT)
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "the result is partial" in told
+    assert "Traceback" not in told
+    done = len(list((out / "all" / "_chunks").glob("[0-9]*")))
+    assert json.loads((out / "run.json").read_text(encoding="utf-8"))["studies"]["all"]["summary"]["chunks_done"] == done >= 2

@@ -54,7 +54,7 @@ def _absolute(output: Path | str) -> str:
 def identity_of(context: Context, study: str) -> Identity:
     """What a sweep's results depend on: what the scenario says of it, files beside it, the catalogue, the version, and the engine's sources."""
     from accelmodel import __version__
-    from accelmodel.core.jit import cache_folder
+    from accelmodel.core import jit
 
     scenario, asked = context.scenario, context.scenario.studies[study]
     said = {
@@ -66,7 +66,7 @@ def identity_of(context: Context, study: str) -> Identity:
         "exclude": scenario.exclude,
         "files": _files_beside(context),
     }
-    return Identity(hash_of(said), context.catalog.sha256, __version__, cache_folder().name)
+    return Identity(hash_of(said), context.catalog.sha256, __version__, jit.cache_folder().name)
 
 
 def _files_beside(context: Context) -> dict[str, str]:
@@ -195,12 +195,27 @@ def _on_dask(executor: Executor, job: Job, numbers: Iterator[int], stop: Stop) -
 
 
 @contextlib.contextmanager
+def _deaf_to_interruptions() -> Iterator[None]:
+    """Processes that are begun meanwhile do not hear Ctrl-C, which a terminal sends to all: they end their chunks, and this process ends them."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@contextlib.contextmanager
 def _client(address: str | None) -> Iterator[Any]:
     """A client of the scheduler at an address, or of a cluster of worker processes on this machine, a core each."""
     from distributed import Client, LocalCluster
 
     if address is None:
-        with LocalCluster(n_workers=os.cpu_count() or 1, threads_per_worker=1, dashboard_address=None) as cluster, Client(cluster) as client:
+        with _deaf_to_interruptions():
+            cluster = LocalCluster(n_workers=os.cpu_count() or 1, threads_per_worker=1, dashboard_address=None)
+        with cluster, Client(cluster) as client:
             yield client
         return
     try:
