@@ -223,7 +223,23 @@ class Context:
 
 def study_kinds() -> dict[str, Callable[[Context, Any], StudyResult]]:
     """What runs each kind of study."""
-    from accelmodel.studies import capital, cash_flow, day, demand, fleet, grid, margin, ownership, parity, price_shock, refresh, waterfall
+    from accelmodel.studies import (
+        break_even,
+        capital,
+        cash_flow,
+        day,
+        demand,
+        fleet,
+        grid,
+        margin,
+        ownership,
+        parity,
+        price_shock,
+        refresh,
+        sensitivity,
+        uncertainty,
+        waterfall,
+    )
 
     return {
         "points": grid.study,
@@ -238,6 +254,9 @@ def study_kinds() -> dict[str, Callable[[Context, Any], StudyResult]]:
         "capital": capital.study,
         "refresh": refresh.study,
         "parity": parity.study,
+        "uncertainty": uncertainty.study,
+        "sensitivity": sensitivity.study,
+        "break-even": break_even.study,
     }
 
 

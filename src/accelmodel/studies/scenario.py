@@ -14,6 +14,7 @@ from accelmodel.catalog.figures import Name, Strict, parse, read_toml
 from accelmodel.catalog.library import Library
 from accelmodel.economics.attribution import Convention
 from accelmodel.errors import InputError, nearest_name
+from accelmodel.studies.uncertain import BreakEvenStudy, SensitivityStudy, UncertainStudy
 
 # Strict: a true is no 1.
 _Positive = Annotated[float, Field(gt=0, strict=True)]
@@ -321,7 +322,7 @@ class Parity(Strict):
 
 
 _AnyStudy = Points | Fleet | DemandStudy | PriceShock | Day | OwnershipStudy | MarginStudy | Waterfall | CashFlowStudy | CapitalStudy | RefreshStudy | Parity
-Study = Annotated[_AnyStudy, Field(discriminator="kind")]
+Study = Annotated[_AnyStudy | UncertainStudy, Field(discriminator="kind")]
 
 
 def _cases_of(study: Any) -> Iterator[str]:
@@ -337,6 +338,8 @@ def _cases_of(study: Any) -> Iterator[str]:
         yield from (study.keep, *study.refresh)
     if isinstance(study, Parity):
         yield from (*study.subjects, *study.baselines)
+    if isinstance(study, SensitivityStudy | BreakEvenStudy):
+        yield from (*(() if study.case is None else (study.case,)), *study.against)
 
 
 class Scenario(Strict):
