@@ -71,7 +71,7 @@ def roots(difference: Callable[[Array], Array], low: float, high: float) -> tupl
 def _input(context: Context, name: str, asked: BreakEvenStudy, alternatives: list[Alternative]) -> Input:
     """The input that is searched, with or without a range of its own; InputError where it moves none of the alternatives."""
     wide = asked.model_copy(update={"inputs": {}, "engine": "spread" if asked.input.startswith(f"{ENGINE}.") else "none"})
-    found = inputs_of(context, name, wide, [one.cell for one in alternatives])
+    found = inputs_of(context, name, wide, [one.cell for one in alternatives], [asked.outcome])
     if asked.input not in found:
         found = {asked.input: named_input(context, name, asked.input)}
     if not any(one.is_touched_by(asked.input) for one in alternatives):

@@ -25,7 +25,7 @@ def variance_reduction_fraction(outcome: Array, x: Array) -> float:
     """Share of an outcome's variance that goes, on average, when one input is known: Var(E[y | x]) / Var(y), 0 for an outcome that does not vary.
 
     Of independent inputs it is the first-order Sobol index (Sobol' 1993; Saltelli et al., Global Sensitivity Analysis, 2008, section 1.2.6). E[y | x] is
-    the mean of each of n^(1/3) groups of equally many draws in the order of x; what scatter alone makes of the means' variance is taken off (the
+    the mean of each of about n^(1/3) groups of equally many draws in the order of x; what scatter alone makes of the means' variance is taken off (the
     epsilon squared of the analysis of variance, Kelley 1935).
     """
     total = float(np.var(outcome))
@@ -39,8 +39,8 @@ def value_of_knowing(benefits: Array, x: Array) -> float:
     """What it is worth to know one input before choosing among alternatives: E_x[max_a E(benefit_a | x)] - max_a E(benefit_a).
 
     The expected value of partial perfect information (EVPPI), by the single-loop method of Strong and Oakley, An efficient method for computing
-    single-parameter partial expected value of perfect information, Medical Decision Making 33 (2013) 755-766: draws in the order of x, cut into n^(1/3)
-    groups of equally many, the best alternative of each group's means. Scatter of the means alone would make every input worth something where the
+    single-parameter partial expected value of perfect information, Medical Decision Making 33 (2013) 755-766: draws in the order of x, cut into about
+    n^(1/3) groups of equally many, the best alternative of each group's means. Scatter of the means alone would make every input worth something where the
     alternatives are near each other; so each alternative's means, less those of the one that is best on average, are drawn towards their mean by
     1 - scatter / variance (the positive-part rule of James and Stein 1961), which is 1 for an input that matters and 0 for one that does not.
     `benefits` is (n, alternatives), larger is better, in any unit, which the result has; `x` is (n,). 0 where knowing never changes the choice.
@@ -64,7 +64,7 @@ def _given(values: Array, x: Array) -> tuple[Array, Array, Array]:
 
     Shapes (groups, columns), (groups,), (columns,): the mean square that deviations of the means would have if x said nothing.
     """
-    count = max(round(len(x) ** (1.0 / 3.0)), 2)
+    count = max(2 ** round(math.log2(len(x)) / 3.0), 2)  # a power of two: then Sobol points are balanced inside every group
     parts = np.array_split(np.argsort(x, kind="stable"), count)
     means = np.array([values[part].mean(axis=0) for part in parts])
     within = np.array([values[part].var(axis=0, ddof=1) for part in parts]).mean(axis=0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,11 +44,11 @@ class Input(Uncertain):
     source: str | None = None
 
 
-def inputs_of(context: Context, study: str, asked: Uncertainly, cells: Sequence[Cell]) -> dict[str, Input]:
-    """Key -> input: every range behind the cases' results, as the study overrides, adds to or fixes them."""
+def inputs_of(context: Context, study: str, asked: Uncertainly, cells: Sequence[Cell], outcomes: Collection[str] = ()) -> dict[str, Input]:
+    """Key -> input: every range behind the cases' outcomes, as the study overrides, adds to or fixes them."""
     found: dict[str, Input] = {}
     for cell in cells:
-        for one in _behind(context, asked, cell):
+        for one in _behind(context, asked, cell, outcomes):
             found.setdefault(one.key, one)
     for key, told in asked.inputs.items():
         found[key] = _as_told(found.get(key) or named_input(context, study, key, told), told)
@@ -65,13 +65,13 @@ def design_of(context: Context, asked: Uncertainly, inputs: Mapping[str, Input])
     return Design(inputs, asked.correlations, scores)
 
 
-def _behind(context: Context, asked: Uncertainly, cell: Cell) -> Iterator[Input]:
+def _behind(context: Context, asked: Uncertainly, cell: Cell, outcomes: Collection[str]) -> Iterator[Input]:
     """Inputs with a range behind one case."""
     terms, of = cell.money, cell.replica
     situation = context.scenario.situation(cell.case)
     owner = terms.catalog.ownership(terms.owner)
     names = [*(() if terms.rents else _COST), *(_FAILURES if asked.fleet is not None else ()), *(() if "occupancy" in situation else ("occupancy",))]
-    names += ["overhead_share"] if asked.overhead_fraction is None else []
+    names += ["overhead_share"] if asked.overhead_fraction is None and "operating_margin_fraction" in outcomes else []
     yield from _ranges((f"ownership.{owner.name}.{name}", _words(name), getattr(owner.figures, name)) for name in names)
     if terms.rents:
         yield from _rent(cell)

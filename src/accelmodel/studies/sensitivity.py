@@ -17,18 +17,18 @@ from accelmodel.studies.indices import rank_correlation, sobol_indices, value_of
 from accelmodel.studies.inputs import Input, design_of, inputs_of
 from accelmodel.studies.run import Context, StudyResult
 from accelmodel.studies.uncertain import BreakEvenStudy, SensitivityStudy
-from accelmodel.studies.uncertainty import benefits_of, draw, name_of, running, varied_in_words
+from accelmodel.studies.uncertainty import benefits_of, draw, draws_of, name_of, running, varied_in_words
 
 
 def study(context: Context, asked: SensitivityStudy) -> StudyResult:
     """A row per input, the largest swing first; the outcome is the case's own, or its difference to the best of the alternatives."""
     name = name_of(context, asked)
     alternatives = named_alternatives(context, name, asked)
-    inputs = inputs_of(context, name, asked, [one.cell for one in alternatives])
+    inputs = inputs_of(context, name, asked, [one.cell for one in alternatives], [asked.outcome])
     for one in alternatives:
         one.check([asked.outcome], "outcome")
     design = design_of(context, asked, inputs)
-    draws = whole_power(asked.fleet_draws if asked.outcome in OF_FLEET else asked.draws)
+    draws = whole_power(asked.fleet_draws) if asked.outcome in OF_FLEET else draws_of(asked, alternatives, inputs)
     central, swings = _tornado(alternatives, inputs, asked.outcome)
     drawn, values = _drawn(context, design, alternatives, asked.outcome, draws)
     knowing = _knowing(inputs, values, drawn, asked.outcome)

@@ -32,6 +32,7 @@ class Uncertainly(Strict):
 
     `inputs` overrides ranges, distributions and groups by key, and adds inputs: a figure of the catalogue (`ownership.default.purchase.trainium3`), a number
     of the scenario (`base.occupancy`, `cases.h200.purchase_usd`, `studies.NAME.KEY`). `correlations` is that of the members of a group, 1 where absent.
+    `draws` are rounded up to a power of two; 131,072 where absent, 4,096 where inputs change the replica itself.
     `engine` varies the engine by the spread of measurements about its predictions, or by its fitted parameters with their covariance, or not at all.
     Tokens sell at a price that changes by `price_change_fraction_per_year` until the year asked about. `fleet` names a demand study, sized anew under each
     of the first `fleet_draws` draws; `investment` a cash-flow study.
@@ -40,7 +41,7 @@ class Uncertainly(Strict):
     inputs: dict[str, InputRange] = Field(default_factory=dict)
     correlations: dict[str, _Share] = Field(default_factory=dict)
     engine: Literal["spread", "parameters", "none"] = "spread"
-    draws: _Draws = 16_384
+    draws: _Draws | None = None
     target_margin_fraction: Annotated[float, Field(lt=1)] = 0.30
     overhead_fraction: Annotated[float, Field(ge=0, lt=1)] | None = None
     price_change_fraction_per_year: Annotated[float, Field(gt=-1, le=10)] = 0.0

@@ -14,7 +14,7 @@ import numpy as np
 from accelmodel.columns import column
 from accelmodel.errors import InputError
 from accelmodel.results.table import table
-from accelmodel.studies.alternatives import MORE_IS_BETTER, OF_FLEET, OF_INVESTMENT, Alternative
+from accelmodel.studies.alternatives import MORE_IS_BETTER, MOST_REPLICAS, OF_FLEET, OF_INVESTMENT, Alternative
 from accelmodel.studies.draws import Array, Design, Points, whole_power
 from accelmodel.studies.grid import misfit
 from accelmodel.studies.inputs import Input, design_of, inputs_of
@@ -23,6 +23,7 @@ from accelmodel.studies.scenario import CashFlowStudy, DemandStudy
 from accelmodel.studies.uncertain import Uncertainly, UncertaintyStudy
 
 PERCENTILES = (10, 50, 90)
+_USUAL_DRAWS = 1 << 17  # fewer leave some pairs of twenty dimensions of Sobol points unbalanced
 _CHUNK = 1 << 15  # draws that one thread takes through the whole chain: its arrays stay in the cache
 _THREADS = min(os.cpu_count() or 1, 8)
 
@@ -31,10 +32,9 @@ def study(context: Context, asked: UncertaintyStudy) -> StudyResult:
     """A row per case: each outcome at the inputs' own values and its percentiles over draws, all cases under the same draws."""
     name = name_of(context, asked)
     alternatives, notes = running(context, name, asked, context.scenario.chosen(asked.cases))
-    inputs = inputs_of(context, name, asked, [one.cell for one in alternatives])
-    design = design_of(context, asked, inputs)
-    draws = whole_power(asked.draws)
     decisive = asked.decide_by or "cost_usd_per_mtok"
+    inputs = inputs_of(context, name, asked, [one.cell for one in alternatives], (*asked.columns, decisive))
+    design, draws = design_of(context, asked, inputs), draws_of(asked, alternatives, inputs)
     for one in alternatives:
         one.check((*asked.columns, decisive), "columns")
     rows, found = [], []
@@ -70,6 +70,14 @@ def name_of(context: Context, asked: Uncertainly) -> str:
             fitting = [name for name, study in context.scenario.studies.items() if isinstance(study, kind)]
             raise InputError(f"names no {'demand' if key == 'fleet' else 'cash-flow'} study of the scenario", key=key, value=named, allowed=fitting)
     return next(name for name, study in context.scenario.studies.items() if study is asked)
+
+
+def draws_of(asked: Uncertainly, alternatives: Sequence[Alternative], inputs: Mapping[str, Input]) -> int:
+    """How many draws: as asked, rounded up to a power of two, else as many as the inputs allow at little cost."""
+    if asked.draws is not None:
+        return whole_power(asked.draws)
+    structural = any(one.is_structural(key) for one in alternatives for key in inputs)
+    return MOST_REPLICAS if structural else _USUAL_DRAWS
 
 
 def running(context: Context, study: str, asked: Uncertainly, cases: Sequence[str | None]) -> tuple[list[Alternative], list[str]]:
