@@ -94,7 +94,9 @@ def sobol_indices(evaluate: Callable[[Array], Array], components: Sequence[tuple
     sample = sampling.sample(problem, points, calc_second_order=False, seed=seed)
     outcome = evaluate(np.clip(sample, 2.0**-31, 1.0 - 2.0**-31))
     if not np.all(np.isfinite(outcome)):
-        raise InputError("the case does not run in some draws: Sobol indices need an outcome everywhere", key="indices")
+        raise InputError(
+            "the case does not run in some draws, and Sobol indices need an outcome everywhere: give looser latency targets, or a concurrency", key="indices"
+        )
     found = analysis.analyze(problem, outcome, calc_second_order=False, seed=seed)
     table = {
         name: {"first_order_index": float(found["S1"][row]), "total_order_index": float(found["ST"][row]), "first_order_conf": float(found["S1_conf"][row])}

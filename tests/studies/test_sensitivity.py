@@ -1,0 +1,230 @@
+"""Tornado, value of knowing and break-even of scenarios: against loops, hand-solved cases and the parity study."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import accelmodel as am
+from accelmodel.economics.cash_flow import Course, Fleet, cash_flow, net_present_value_usd, present_values_usd
+
+BASE = """
+title = "x"
+[base]
+model = "llama-3.3-70b"
+weights = "fp8"
+kv = "fp8"
+workload = "chat"
+ttft_s = 2.0
+tpot_s = 0.05
+books = "cloud"
+accelerators = 2
+offer = "bedrock"
+occupancy = 0.6
+[cases.trainium3]
+system = "trn3-ultraserver-gen2"
+[cases.trainium2]
+system = "trn2-ultraserver"
+[cases.h200]
+system = "p5en.48xlarge"
+"""
+
+
+def scenario(folder: Path, more: str) -> Path:
+    path = folder / "which.toml"
+    path.write_text(BASE + more)
+    return path
+
+
+def evaluated(system: str, **changed: float | None) -> am.studies.points.Point:
+    replica = am.replica(model="llama-3.3-70b", system=system, accelerators=2, weights="fp8", kv="fp8")
+    named = {"input_tokens": 1155, "output_tokens": 211, "ttft_s": 2.0, "tpot_s": 0.05, "books": "cloud", "offer": "bedrock", "occupancy": 0.6}
+    return am.evaluate(replica, **(named | changed))
+
+
+def test_a_tornado_is_each_input_at_its_ends(tmp_path):
+    more = """
+[studies.what]
+kind = "sensitivity"
+case = "h200"
+outcome = "margin_fraction"
+engine = "none"
+draws = 256
+[studies.what.inputs]
+"base.occupancy" = { low = 0.35, high = 0.85 }
+"base.tpot_s" = { low = 0.03, high = 0.08 }
+"base.input_tokens" = { low = 600, high = 2000 }
+"""
+    path = scenario(tmp_path, more.replace('"base.input_tokens" = { low = 600, high = 2000 }\n', ""))
+    ran = am.run(path)
+    rows = {row["input"]: row for row in ran.tables["what"].to_pylist()}
+    for key, name in (("base.occupancy", "occupancy"), ("base.tpot_s", "tpot_s")):
+        for end in ("low", "high"):
+            point = evaluated("p5en.48xlarge", **{name: rows[key][f"input_{end}"]})
+            assert rows[key][f"margin_fraction_at_{end}"] == pytest.approx(point.margin_fraction, rel=1e-12)
+    purchase = rows["ownership.default.purchase.h200-sxm"]
+    assert purchase["margin_fraction_at_low"] == pytest.approx(evaluated("p5en.48xlarge", purchase_usd=40_000).margin_fraction, rel=1e-12)
+    assert ran.summary["what"]["central"] == pytest.approx(evaluated("p5en.48xlarge").margin_fraction, rel=1e-12)
+    swings = [abs(row["margin_fraction_swing"]) for row in ran.tables["what"].to_pylist()]
+    assert swings == sorted(swings, reverse=True)
+    with pytest.raises(am.InputError, match="no number of the scenario"):
+        am.run(scenario(tmp_path, more))  # the lengths are a workload's: its own keys name them
+
+
+def test_knowing_of_alternatives(tmp_path):
+    more = """
+[studies.what]
+kind = "sensitivity"
+case = "trainium3"
+against = ["trainium2", "h200"]
+draws = 4096
+indices = true
+index_draws = 64
+[studies.what.inputs]
+"ownership.default.purchase.trainium3" = { group = "" }
+"""
+    path = scenario(tmp_path, more)
+    with pytest.raises(am.InputError, match="does not run in some draws"):  # an engine at its slowest meets no target at all
+        am.run(path)
+    path.write_text(path.read_text().replace("ttft_s = 2.0\ntpot_s = 0.05\n", "concurrency = 16\n"))
+    ran = am.run(path)
+    rows = {row["input"]: row for row in ran.tables["what"].to_pylist()}
+    price = rows["ownership.default.purchase.trainium3"]
+    # The outcome is the difference: dearer Trainium3 chips raise it, dearer ones of the others lower it.
+    assert price["cost_usd_per_mtok_swing"] > 0.0
+    assert rows["ownership.default.purchase.h200-sxm"]["cost_usd_per_mtok_swing"] <= 0.0
+    whole = ran.summary["what"]
+    assert all(0.0 <= row["cost_usd_per_mtok_worth_knowing"] <= whole["worth_knowing_all"] for row in rows.values())
+    assert 0.0 < whole["best_chance_fraction"] < 1.0
+    load = {"ttft_s": None, "tpot_s": None, "concurrency": 16}
+    costs = {system: evaluated(system, **load).cost_usd_per_mtok for system in ("trn3-ultraserver-gen2", "trn2-ultraserver", "p5en.48xlarge")}
+    first, *others = costs.values()
+    assert whole["central"] == pytest.approx(first - min(others), rel=1e-12)
+    assert all(row["total_order_index"] is not None for row in rows.values())
+    together = [row for row in rows.values() if row["group"] == "accelerator prices"]
+    assert len({row["total_order_index"] for row in together}) == 1  # one dimension, one index
+
+
+def test_break_even_of_a_linear_case_solved_by_hand(tmp_path):
+    # Cost is a + b x purchase: two evaluations give a and b, and the purchase at which it is what Trainium2 costs.
+    at_0, at_1 = (evaluated("p5en.48xlarge", purchase_usd=usd).cost_usd_per_mtok for usd in (10_000.0, 20_000.0))
+    slope = (at_1 - at_0) / 10_000.0
+    wanted = 10_000.0 + (evaluated("trn2-ultraserver").cost_usd_per_mtok - at_0) / slope
+    more = '[studies.even]\nkind = "break-even"\ncase = "h200"\nagainst = ["trainium2"]\ninput = "ownership.default.purchase.h200-sxm"\n'
+    row = am.run(scenario(tmp_path, more)).tables["even"].to_pylist()[0]
+    assert row["break_even_value"] == pytest.approx(wanted, rel=1e-9)
+    assert (row["better_below"], row["better_above"], row["crossings"]) == ("h200", "trainium2", 1)
+
+
+def test_break_even_prices_are_those_of_the_parity_study(tmp_path):
+    more = """
+[studies.parity]
+kind = "parity"
+subjects = ["trainium3"]
+baselines = ["trainium2", "h200"]
+[studies.even]
+kind = "break-even"
+case = "trainium3"
+against = ["trainium2", "h200"]
+input = "ownership.default.purchase.trainium3"
+"""
+    ran = am.run(scenario(tmp_path, more))
+    parity = [row["purchase_at_parity_usd"] for row in ran.tables["parity"].to_pylist()]
+    assert ran.to_pandas("even")["break_even_value"].tolist() == pytest.approx(parity, rel=1e-9)
+
+
+def test_break_even_by_a_key_of_the_scenario_and_to_a_target(tmp_path):
+    more = """
+[studies.even]
+kind = "break-even"
+case = "h200"
+outcome = "margin_fraction"
+target = 0.30
+input = "base.occupancy"
+low = 0.05
+high = 1.0
+[studies.thirty]
+kind = "margin"
+cases = ["h200"]
+"""
+    ran = am.run(scenario(tmp_path, more))
+    occupancy = ran.tables["thirty"].to_pylist()[0]["target_occupancy_fraction"]
+    row = ran.tables["even"].to_pylist()[0]
+    assert row["break_even_value"] == pytest.approx(occupancy, rel=1e-9)
+    assert row["better_above"] == "h200"
+
+
+def test_where_there_is_no_break_even_it_is_said(tmp_path):
+    more = """
+[studies.even]
+kind = "break-even"
+case = "trainium2"
+against = ["h200"]
+input = "ownership.default.purchase.trainium2"
+low = 1_000
+high = 2_000
+"""
+    ran = am.run(scenario(tmp_path, more))
+    row = ran.tables["even"].to_pylist()[0]
+    assert row["break_even_value"] is None
+    assert (row["better_below"], row["better_above"], row["crossings"]) == ("trainium2", "trainium2", 0)
+    assert "'trainium2' is better throughout" in ran.studies["even"].notes[0]
+
+
+def test_break_even_over_physics(tmp_path):
+    # An HBM bandwidth at which H200 would serve tokens as cheaply as Trainium3 does; checked by evaluating on either side.
+    more = '[studies.even]\nkind = "break-even"\ncase = "h200"\nagainst = ["trainium3"]\ninput = "accelerators.h200-sxm.hbm_bandwidth"\nlow = 2\nhigh = 20\n'
+    ran = am.run(scenario(tmp_path, more))
+    row = ran.tables["even"].to_pylist()[0]
+    assert row["better_below"] == "trainium3"
+    if row["break_even_value"] is not None:
+        assert 4.8 < row["break_even_value"] < 20.0
+        assert row["better_above"] == "h200"
+
+
+@pytest.mark.parametrize(
+    ("told", "message"),
+    [
+        ('against = ["h200"]\ninput = "cases.trainium2.purchase_usd"', "no number of the scenario"),
+        ('against = ["h200"]\ninput = "ownership.default.purchase.b200-sxm"', None),
+        ('against = ["h200"]\ninput = "ownership.default.occupancy"', None),
+        ('against = ["h200"]\ntarget = 1.0\ninput = "base.occupancy"', "one of the two"),
+        ('input = "base.occupancy"', "one of the two"),
+        ('against = ["h200"]\noutcome = "replicas"\nfleet = "nothing"\ninput = "base.occupancy"', "names no demand study"),
+        ('against = ["h200"]\nlow = 0.9\nhigh = 0.2\ninput = "base.occupancy"', "low end below"),
+        ('against = ["nobody"]\ninput = "base.occupancy"', "no case is called"),
+    ],
+)
+def test_break_evens_that_cannot_be_are_refused_or_found_nowhere(tmp_path, told, message):
+    path = scenario(tmp_path, f'[studies.even]\nkind = "break-even"\ncase = "trainium2"\n{told}\n')
+    if message is None:  # it moves neither of the two: no root, and no false one
+        assert am.run(path).tables["even"].to_pylist()[0]["break_even_value"] is None
+    else:
+        with pytest.raises(am.InputError, match=message):
+            am.run(path)
+
+
+# Cash flows as arrays
+
+
+def test_cash_flows_of_many_draws_are_each_draws_own():
+    rng = np.random.default_rng(0)
+    count = 7
+    amounts = {"equipment_usd": rng.uniform(50, 150, count), "facility_usd": rng.uniform(10, 30, count), "revenue_usd_per_year": rng.uniform(20, 90, count)}
+    amounts |= {"load_energy_usd_per_year": rng.uniform(1, 4, count), "upkeep_usd_per_year": rng.uniform(1, 4, count)}
+    rates = {"price_change_fraction_per_year": rng.uniform(-0.6, 0.1, count), "residual_fraction": rng.uniform(0, 0.3, count)}
+    rates |= {"facility_life_years": rng.uniform(4, 20, count), "tax_fraction": rng.uniform(0, 0.4, count), "ramp_years": rng.uniform(0, 1, count)}
+    fixed = {"periods": 22, "purchase_fractions": (0.5, 0.5), "equipment_life_years": 3.0, "progress_fraction": 0.9}
+    discount = rng.uniform(0.0, 0.05, count)
+    whole = cash_flow(Fleet(**amounts, mtok_per_year=3.0), Course(**fixed, **rates))
+    values = present_values_usd(whole.net_usd, discount)
+    for i in range(count):
+        one = cash_flow(
+            Fleet(**{name: float(value[i]) for name, value in amounts.items()}, mtok_per_year=3.0),
+            Course(**fixed, **{name: float(value[i]) for name, value in rates.items()}),
+        )
+        for name, flow in vars(one).items():
+            assert np.broadcast_to(getattr(whole, name), (23, count))[:, i] == pytest.approx(flow, rel=1e-12, abs=1e-12), name
+        assert values[i] == pytest.approx(net_present_value_usd(one.net_usd, float(discount[i])), rel=1e-10)
