@@ -216,7 +216,7 @@ class _Draws:
         else:
             ttft_s, tpot_s = (math.inf if load[name] is None else load[name] for name in TARGET_KEYS)
             clients = _largest(of, shape, ttft_s / slower["time_to_first_token"], tpot_s / slower["time_per_output_token"])
-        runs = np.isfinite(clients) & (np.asarray(clients) > 0.0)
+        runs = np.isfinite(clients) & (np.asarray(clients) > 0.0) & (np.add(shape[0], shape[1]) <= of.model.architecture.max_context_tokens)
         grid = Grid.of(*(np.asarray(value, float) for value in (shape[0], shape[1], np.where(runs, clients, 1.0), shape[2])))
         columns: dict[str, Any] = dict(zip(OUTPUTS, closed_loop(of.constants, grid, 1, of.capped_constants), strict=True))
         columns = {name: np.where(runs, value, math.nan) if not np.all(runs) else value for name, value in columns.items()}

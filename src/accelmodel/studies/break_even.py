@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from accelmodel.columns import column
 from accelmodel.errors import InputError
 from accelmodel.results.table import table
 from accelmodel.studies.alternatives import MORE_IS_BETTER, OF_FLEET, Alternative
@@ -16,7 +15,7 @@ from accelmodel.studies.inputs import ENGINE, Input, inputs_of, named_input
 from accelmodel.studies.run import Context, StudyResult
 from accelmodel.studies.sensitivity import named_alternatives
 from accelmodel.studies.uncertain import BreakEvenStudy
-from accelmodel.studies.uncertainty import name_of
+from accelmodel.studies.uncertainty import in_words, name_of
 
 _LOOKED_AT = 65  # values between the ends at which the sign is taken before a root is refined
 _WIDER = 10.0  # than the value, either way, is searched where the study gives no ends
@@ -36,8 +35,7 @@ def study(context: Context, asked: BreakEvenStudy) -> StudyResult:
     ends = _ends(asked, varied)
     others: list[Alternative | None] = [*alternatives[1:]] or [None]
     rows = [{"subject": subject.name, "baseline": asked_name(asked, other), **_crossing(asked, varied, subject, other, ends)} for other in others]
-    words = column(asked.outcome).description.split(":")[0]
-    notes = [_in_words(row, varied, words) for row in rows]
+    notes = [_in_words(row, varied, in_words(asked.outcome)) for row in rows]
     columns = {key: [row[key] for row in rows] for key in rows[0]}
     shown = [key for key in _SHOWN if key != "crossings" or any(row["crossings"] > 1 for row in rows)]
     return StudyResult("break-even", table(columns), {"outcome": asked.outcome, "target": asked.target, "break_even": rows}, notes, shown)

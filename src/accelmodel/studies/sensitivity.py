@@ -17,7 +17,7 @@ from accelmodel.studies.indices import rank_correlation, sobol_indices, value_of
 from accelmodel.studies.inputs import Input, design_of, inputs_of
 from accelmodel.studies.run import Context, StudyResult
 from accelmodel.studies.uncertain import BreakEvenStudy, SensitivityStudy
-from accelmodel.studies.uncertainty import benefits_of, draw, draws_of, name_of, running, varied_in_words
+from accelmodel.studies.uncertainty import benefits_of, draw, draws_of, in_words, name_of, plain, running, varied_in_words
 
 
 def study(context: Context, asked: SensitivityStudy) -> StudyResult:
@@ -31,12 +31,12 @@ def study(context: Context, asked: SensitivityStudy) -> StudyResult:
     draws = whole_power(asked.fleet_draws) if asked.outcome in OF_FLEET else draws_of(asked, alternatives, inputs)
     central, swings = _tornado(alternatives, inputs, asked.outcome)
     drawn, values = _drawn(context, design, alternatives, asked.outcome, draws)
-    knowing = _knowing(inputs, values, drawn, asked.outcome)
+    knowing = _knowing(inputs, values, drawn, asked.outcome, [one.name for one in alternatives])
     indices = _indices(context, asked, design, alternatives) if asked.indices else {}
     rows = [_row(one, asked.outcome, swings[key], knowing["inputs"][key], indices.get(key, {})) for key, one in inputs.items()]
     rows.sort(key=lambda row: -abs(row[f"{asked.outcome}_swing"] if math.isfinite(row[f"{asked.outcome}_swing"]) else math.inf))
     names = list(dict.fromkeys(key for row in rows for key in row))
-    summary = {"seed": context.seed, "draws": draws, "central": central, "inputs": rows, **knowing["whole"]}
+    summary = {"seed": context.seed, "draws": draws, "central": central, "inputs": [plain(row) for row in rows], **knowing["whole"]}
     notes = [*_notes(asked, alternatives, central, knowing, rows), varied_in_words(asked, inputs, draws, context.seed)]
     columns = {key: [row.get(key) for row in rows] for key in names}
     return StudyResult("sensitivity", table(columns, {"seed": str(context.seed), "draws": str(draws)}), summary, notes, _shown(asked, names))
@@ -76,7 +76,7 @@ def _drawn(context: Context, design: Design, alternatives: Sequence[Alternative]
     return [one[outcome] for one in found], design.values(points.next(draws))
 
 
-def _knowing(inputs: Mapping[str, Input], values: Mapping[str, Array], outcomes: Sequence[Array], name: str) -> dict[str, Any]:
+def _knowing(inputs: Mapping[str, Input], values: Mapping[str, Array], outcomes: Sequence[Array], name: str, names: Sequence[str]) -> dict[str, Any]:
     """What each input's knowledge does: for the variance of the outcome and, of several alternatives, for the choice among them."""
     runs = np.all(np.isfinite(np.column_stack(outcomes)), axis=1)
     chosen = [array[runs] for array in outcomes]
@@ -88,6 +88,7 @@ def _knowing(inputs: Mapping[str, Input], values: Mapping[str, Array], outcomes:
     if len(outcomes) > 1:
         found["whole"]["worth_knowing_all"] = value_of_knowing_all(benefits)
         found["whole"]["best_chance_fraction"] = float((np.argmax(benefits, axis=1) == 0).mean())
+        found["whole"]["best_on_average"] = names[int(np.argmax(benefits.mean(axis=0)))]
     for key in inputs:
         x = values[key][runs]
         one: dict[str, float] = {"rank_correlation": rank_correlation(x, whole), "variance_reduction_fraction": variance_reduction_fraction(whole, x)}
@@ -127,13 +128,12 @@ def _notes(
     asked: SensitivityStudy, alternatives: Sequence[Alternative], central: float, knowing: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]
 ) -> list[str]:
     """What the outcome is, how sure the choice, and which input to measure first."""
-    known = column(asked.outcome)
-    what, unit = known.description.split(":")[0], "" if known.unit == "1" else f" {known.unit}"
+    unit = "" if column(asked.outcome).unit == "1" else f" {column(asked.outcome).unit}"
     first = alternatives[0].name
     if len(alternatives) == 1:
         most = max(rows, key=lambda row: row["variance_reduction_fraction"])
         return [
-            f"'{first}': {what} {central:.4g}{unit} with every input at its value",
+            f"'{first}': {in_words(asked.outcome)} {central:.4g}{unit} with every input at its value",
             f"to know {most['input_name']} would take away {most['variance_reduction_fraction']:.0%} of the variance",
         ]
     others = " or ".join(one.name for one in alternatives[1:])
@@ -141,8 +141,8 @@ def _notes(
     most = max(rows, key=lambda row: (row[key], row["variance_reduction_fraction"]))
     notes = [
         f"the outcome is that of '{first}' less that of the best of {others}: {central:+.4g}{unit} with every input at its value",
-        f"'{first}' is the best in {knowing['whole']['best_chance_fraction']:.0%} of the draws; to choose knowing every input, not on average, "
-        f"would be worth {knowing['whole']['worth_knowing_all']:.3g}{unit}",
+        f"'{first}' is the best in {knowing['whole']['best_chance_fraction']:.0%} of the draws, '{knowing['whole']['best_on_average']}' on average over them; "
+        f"to choose knowing every input would be worth {knowing['whole']['worth_knowing_all']:.3g}{unit} more than that",
     ]
     if most[key] > 0.0:
         notes.append(f"worth measuring first: {most['input_name']}, {most[key]:.3g}{unit} expected, {most['variance_reduction_fraction']:.0%} of the variance")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
+import re
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -52,11 +53,13 @@ def study(context: Context, asked: UncertaintyStudy) -> StudyResult:
         "seed": context.seed,
         "draws": draws,
         "inputs": [_told(one) for one in inputs.values()],
-        "cases": {row["case"]: {key: value for key, value in row.items() if key != "case"} for row in rows},
+        "cases": {row["case"]: plain({key: value for key, value in row.items() if key != "case"}) for row in rows},
         "decided_by": decisive,
         "beats": beats["pairs"],
     }
     notes += _notes(context, asked, inputs, draws, beats["pairs"], decisive)
+    if any(row["runs_fraction"] < 1.0 for row in rows):
+        notes.append("percentiles are of the draws in which a case runs; where it does not, it reaches no target and is no case's better")
     columns = {key: [row.get(key) for row in rows] for key in names} | {"draws": [draws] * len(rows)}
     metadata = {"seed": str(context.seed), "draws": str(draws)}
     return StudyResult("uncertainty", table(columns, metadata), summary, notes, [key for key in names if not key.endswith("_mean")])
@@ -182,6 +185,16 @@ def _beats(names: Sequence[str], outcomes: Sequence[Array], decisive: str) -> di
     return {"rows": rows, "pairs": pairs}
 
 
+def plain(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row as plain values: None where there is no number."""
+    return {key: None if value != value else value for key, value in row.items()}
+
+
+def in_words(outcome: str) -> str:
+    """An outcome in a few words."""
+    return re.split("[:,]", column(outcome).description)[0]
+
+
 def _told(one: Input) -> dict[str, Any]:
     return {key: value for key, value in dataclasses.asdict(one).items() if value is not None}
 
@@ -189,7 +202,7 @@ def _told(one: Input) -> dict[str, Any]:
 def _notes(context: Context, asked: UncertaintyStudy, inputs: Mapping[str, Input], draws: int, pairs: Mapping[str, Any], decisive: str) -> list[str]:
     """What varied and what did not, and who beats whom."""
     found = [varied_in_words(asked, inputs, draws, context.seed)]
-    words = column(decisive).description.split(":")[0]
+    words = in_words(decisive)
     better = "more" if decisive in MORE_IS_BETTER else "less"
     first = next(iter(pairs), None)
     if first is not None:
