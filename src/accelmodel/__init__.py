@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from accelmodel.studies.explain import explain
     from accelmodel.studies.optimize import optimize
     from accelmodel.studies.points import Point, evaluate, replica
+    from accelmodel.studies.proof import Proof, Targets, prove
     from accelmodel.studies.run import Run, run
     from accelmodel.studies.simulate import Simulation, simulate
     from accelmodel.studies.traces import Client, Trace
@@ -31,10 +32,12 @@ __all__ = [
     "InputError",
     "Library",
     "Point",
+    "Proof",
     "Replica",
     "Report",
     "Run",
     "Simulation",
+    "Targets",
     "Trace",
     "anchor",
     "calibrate",
@@ -42,6 +45,7 @@ __all__ = [
     "evaluate",
     "explain",
     "optimize",
+    "prove",
     "replica",
     "run",
     "simulate",
@@ -54,16 +58,19 @@ _HOME = {
     "InputError": "errors",
     "Library": "catalog.library",
     "Point": "studies.points",
+    "Proof": "studies.proof",
     "Replica": "core.replica",
     "Report": "studies.validate",
     "Run": "studies.run",
     "Simulation": "studies.simulate",
+    "Targets": "studies.proof",
     "Trace": "studies.traces",
     "anchor": "studies.anchor",
     "calibrate": "studies.calibrate",
     "evaluate": "studies.points",
     "explain": "studies.explain",
     "optimize": "studies.optimize",
+    "prove": "studies.proof",
     "replica": "studies.points",
     "run": "studies.run",
     "simulate": "studies.simulate",

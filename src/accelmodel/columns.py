@@ -29,6 +29,7 @@ _COLUMNS = (
     Column("input_tokens", "token", "input tokens of a request, cached ones included"),
     Column("output_tokens", "token", "output tokens of a request"),
     Column("concurrency", "request", "requests in the system: clients of a closed loop"),
+    Column("mean_target_concurrency", "request", "clients at which the closed form's means meet the targets"),
     Column("requests_per_s", "request/s", "requests per second, whole replica"),
     Column("prefix_hit_fraction", "1", "share of input tokens that a prefix cache serves"),
     Column("occupancy", "1", "share of the hours in which the replica carries this load"),
@@ -120,6 +121,22 @@ _COLUMNS = (
     Column("output_tokens_per_day", "token/day", "output tokens carried a day"),
     Column("annual_revenue_usd", "USD/year", "revenue of a year at the offer's prices"),
     Column("revenue_of_segment_fraction", "1", "revenue of a quarter over the segment's published revenue of a quarter"),
+    # A fleet through the hours
+    Column("policy", "1", "when replicas are on: static (all, always), autoscaled, autoscaled with other work in the troughs", "string"),
+    Column("requests_per_day", "request/day", "requests a day"),
+    Column("users", "1", "people with sessions"),
+    Column("replicas_on", "1", "replicas that are on in the mean, starting ones included"),
+    Column("lower_bound_mean_replicas", "1", "replicas that each hour needs with no reserve at all, rounded up, in the mean"),
+    Column("replica_hours_per_day", "h/day", "hours a day that replicas are on for this demand, starting ones included"),
+    Column("of_static_fraction", "1", "replica-hours over those of the static fleet"),
+    Column("replica_starts_per_day", "1/day", "replicas switched on a day"),
+    Column("energy_mwh_per_day", "MWh/day", "energy at the meter, of everything that is on"),
+    Column("cost_usd_per_day", "USD/day", "cost of a day"),
+    Column("saved_fraction", "1", "cost of the static fleet that is saved, net of what troughs earn"),
+    Column("revenue_usd_per_day", "USD/day", "revenue of a day, troughs included"),
+    Column("troughs_used_fraction", "1", "share of the hours without demand in which other work runs"),
+    Column("troughs_tokens_per_day", "token/day", "tokens served in the troughs"),
+    Column("troughs_revenue_usd_per_day", "USD/day", "of the revenue, what is earned in the troughs"),
     # The thesis
     Column("in_house_fraction", "1", "share of inference on in-house silicon"),
     Column("vendor_price_shock_fraction", "1", "change of the outside vendor's price"),
@@ -282,7 +299,7 @@ OF_INPUTS = {
     "_worth_knowing": "what knowing one input before the choice improves, expected: {}",
     "_worth_knowing_all": "what knowing every input before the choice improves, expected: {}",
 } | {f"_p{rank:02d}": f"{rank}th percentile over draws, {rank} % of them lie below: {{}}" for rank in (5, 10, 25, 50, 75, 90, 95)}
-_PERCENTILE = re.compile(r"(.+)_p(\d\d)(_[a-z]+)")
+_PERCENTILE = re.compile(r"(.+)_p(\d\d)(_sampling_error)?(_[a-z]+)")
 
 
 def column(name: str) -> Column:
@@ -303,7 +320,8 @@ def column(name: str) -> Column:
             of_inputs = COLUMNS[name.removesuffix(suffix)]
             return Column(name, of_inputs.unit, words.format(of_inputs.description))
     of = _PERCENTILE.fullmatch(name)
-    if of and of[1] + of[3] in COLUMNS:
-        ranked = COLUMNS[of[1] + of[3]]
-        return Column(name, ranked.unit, f"{of[2]}th percentile over requests of: {ranked.description.replace(', mean over requests', '')}")
+    if of and of[1] + of[4] in COLUMNS:
+        ranked = COLUMNS[of[1] + of[4]]
+        text = f"{of[2]}th percentile over requests of: {ranked.description.replace(', mean over requests', '')}"
+        return Column(name, ranked.unit, f"half the width of the central 90 % of what other random numbers would give for: {text}" if of[3] else text)
     return COLUMNS[name]

@@ -104,7 +104,7 @@ def test_options_are_named_as_in_python() -> None:
 
     assert set(options.REPLICA) == names(replica)
     assert set(options.MONEY) == names(money)
-    assert set(options.LOAD) | set(options.MONEY) == names(evaluate)
+    assert set(options.LOAD) | set(options.DRAWN) | set(options.MONEY) == names(evaluate)
 
 
 def test_evaluate_prints_the_point_that_python_gets(capsys: Captured) -> None:

@@ -53,7 +53,6 @@ def test_the_chain_by_hand():
     plan = size_fleet(DEMAND, REPLICA, RESERVE, UNIT)
     assert (plan.replicas_mean, plan.replicas_peak) == pytest.approx((250, 375))  # 1 M / 4,000; x 1.5
     assert (plan.lower_bound_replicas_mean, plan.lower_bound_replicas_peak) == (250, 375)
-    assert plan.lower_bound_accelerator_h_per_day == 96_000  # 250 x 16 x 24
     assert plan.replicas_with_headroom == 469  # 375 / 0.8 = 468.75
     assert plan.replicas_with_maintenance == 479  # 469 / 0.98 = 478.57
     assert plan.up_fraction == pytest.approx(0.99)  # 4 replicas to a system, which fails as one

@@ -97,7 +97,7 @@ def test_a_proven_number_holds_in_a_simulation_of_its_own(tmp_path):
     # 2,000 chats a minute as a trace of their own, twice as many: what the study proves is simulated again, whole.
     chats = am.Trace.generate(am.Client(33.0, 800, 150, input_variation=0.5, output_variation=0.5), duration_s=400, seed=5)
     pq.write_table(pa.table({name: getattr(chats, name) for name in ("arrival_s", "input_tokens", "output_tokens")}), tmp_path / "chats.parquet")
-    asked = 'trace = "chats.parquet"\ntrace_rate_factor = 2\nwindow_s = 1e9\n'
+    asked = 'trace = "chats.parquet"\ntrace_rate_factor = 2\nwindow_s = 1e9\npeak_to_mean = 1\n'
     found = proven(tmp_path, SCENARIO.replace("tokens_per_day = [1e11, 2e11]\npeak_to_mean = 2\n", asked))
     (row,) = found.table.to_pylist()
     replica = am.replica(model="llama-3.1-70b", system="p5.48xlarge", weights="fp8")
@@ -142,5 +142,31 @@ def test_a_wrong_key_is_one_message(tmp_path, text, match):
 
 
 def test_without_a_demand_the_file_is_refused(tmp_path):
-    with pytest.raises(am.InputError, match="tokens_per_day, or a trace"):
+    with pytest.raises(am.InputError, match="exactly one of tokens_per_day"):
         proven(tmp_path, SCENARIO.replace("tokens_per_day = [1e11, 2e11]\n", ""))
+
+
+def test_demands_in_requests_and_of_users(tmp_path):
+    base = SCENARIO.replace("tokens_per_day = [1e11, 2e11]\n", "requests_per_day = 8e7\n")
+    (requests,) = proven(tmp_path, base).table.to_pylist()
+    tokens = proven(tmp_path).table.to_pylist()[0]  # 1e11 tokens of 1,250 a request are 8e7 requests
+    assert requests.pop("requests_per_day") == 8e7
+    assert requests.pop("tokens_per_day") == pytest.approx(tokens.pop("tokens_per_day"), rel=1e-12)
+    numbers = [name for name, value in tokens.items() if isinstance(value, (int, float))]
+    assert [requests[name] for name in numbers] == pytest.approx([tokens[name] for name in numbers], rel=1e-12)
+    of_users = "users = 1e6\nsessions_per_user_day = 2\nturns_per_session = 4\ninput_tokens_per_turn = 100\noutput_tokens_per_turn = 250\n"
+    (users,) = proven(tmp_path, SCENARIO.replace("tokens_per_day = [1e11, 2e11]\n", of_users)).table.to_pylist()
+    assert users["input_tokens"] == 100 + 350 * 1.5  # half of three turns before, in the mean
+    assert users["requests_per_s"] == pytest.approx(1e6 * 2 * 4 / 86_400 * 2)  # at twice the mean
+    assert 0.5 < users["prefix_hit_fraction"] < 1
+
+
+def test_a_shape_gives_the_peak_and_the_bound_of_every_hour(tmp_path):
+    shaped = proven(tmp_path, SCENARIO.replace("peak_to_mean = 2", "shape = 'deepseek-nodes-2025-02'")).table.to_pylist()[0]
+    weights = am.Library().shape("deepseek-nodes-2025-02").hours.values
+    peak = max(weights) / (sum(weights) / len(weights))
+    flat = proven(tmp_path, SCENARIO.replace("peak_to_mean = 2", f"peak_to_mean = {peak}")).table.to_pylist()[0]
+    assert shaped["replicas"] == flat["replicas"]
+    mean = shaped["lower_bound_accelerator_h_per_day"] / 8 / 24
+    assert flat["lower_bound_accelerator_h_per_day"] / 8 / 24 <= mean + 1
+    assert shaped["lower_bound_replicas"] / peak <= mean <= shaped["lower_bound_replicas"] / peak + 1

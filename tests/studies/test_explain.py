@@ -158,3 +158,14 @@ def test_the_command_prints_a_tree_or_one_document(runs: dict[str, Path], capsys
     document = json.loads(capsys.readouterr().out)
     assert (document["schema"], document["column"]) == ("accelmodel.explanation/1", "margin_fraction")
     assert document["term"]["parts"][0]["name"] == "replica_cost_usd_per_h"
+
+
+def test_a_proven_fleet_goes_down_to_its_trace_and_targets(tmp_path: Path):
+    am.run("trace-sizing", studies=["with-cache"], set={"studies.with-cache.cases": ["h200"], "studies.with-cache.trace_rate_factor": 1}).save(tmp_path / "run")
+    found = am.explain(tmp_path / "run", study="with-cache", row=0, column="replicas")
+    names = [term.name for term in every(found.term)]
+    assert names.index("replicas_proven") < names.index("replicas_planned") < names.index("lower_bound_replicas")
+    assert part(found.term, "trace").value == "mooncake_conversation"
+    assert part(found.term, "ttft_s").value == 30.0
+    assert part(found.term, "input_tokens").value == pytest.approx(12_035, abs=1)
+    assert any("host failures per year" in term.name.replace("_", " ") for term in every(found.term))

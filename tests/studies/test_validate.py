@@ -80,9 +80,11 @@ def test_a_deployment_of_several_replicas_shares_the_load() -> None:
     [
         ({"trust": "C"}, "trust C"),
         ({"special": "speculative"}, "special: speculative"),
-        ({"scenario": "server"}, "Poisson"),
-        ({"load_as_published": "qps=8", "concurrency": None}, "open loop at a rate"),
-        ({"metric": "ttft_ms_p99"}, "tail percentile"),
+        ({"scenario": "server"}, "a rate that is not published"),
+        ({"load_as_published": "qps=8", "concurrency": None, "metric": "output_tok_s"}, "the rate of an open loop is given"),
+        ({"load_as_published": "qps=500", "concurrency": None}, "does not carry"),
+        ({"metric": "itl_ms_p99"}, "the simulator times requests"),
+        ({"metric": "ttft_ms_p99", "note": "1p1d workers of tp1"}, "pools apart"),
         ({"metric": "power_w_system"}, "no such metric"),
         ({"model": "biogpt"}, "unknown architecture"),
         ({"accelerator": "Jetson"}, "unknown accelerator"),
@@ -167,6 +169,95 @@ def test_a_wave_takes_its_prefills_and_then_its_steps() -> None:
     wave = {"serving_mode": "static", "scenario": "static", "metric": "e2e_ms_mean", "concurrency": 8.0}
     short, long, token = am.validate(rows(wave, wave | {"osl": 1024.0}, wave | {"metric": "tpot_ms"})).rows["predicted"]
     assert long - short > 512 * token
+
+
+def trace(n: int, **arrivals: float) -> am.Trace:
+    """So many requests of CLOSED's lengths, all at once or at a rate."""
+    lengths = {"input_tokens": np.full(n, 1024), "output_tokens": np.full(n, 512)}
+    return am.Trace.paced(lengths, seed=0, **arrivals) if arrivals else am.Trace.of({"arrival_s": np.zeros(n), **lengths})
+
+
+def simulated(requests: am.Trace, **how: object) -> am.Simulation:
+    """CLOSED's replica serving requests."""
+    return am.simulate(am.replica(model="llama-3.1-8b", system="p5.48xlarge", weights="fp8", engine="vllm", accelerators=1), requests, **how)
+
+
+def test_a_tail_of_a_closed_loop_is_that_of_clients_who_start_together() -> None:
+    """16 clients, and ten prompts of each where the source does not say how many."""
+    tails = [{"metric": f"{name}_ms_p{rank}"} for name in ("ttft", "tpot", "e2e") for rank in (95, 99)]
+    by_hand = simulated(trace(160), clients=16)
+    latencies = ("time_to_first_token", "time_per_output_token", "request_latency")
+    expected = [1e3 * by_hand.summary.to_dict()[f"{latency}_p{rank}_s"] for latency in latencies for rank in (95, 99)]
+    report = am.validate(rows(*tails))
+    assert report.rows["predicted"].tolist() == pytest.approx(expected)
+    short = am.validate(rows(*({**tail, "note": "64 prompts"} for tail in tails)))
+    assert short.rows["predicted"][1] == pytest.approx(1e3 * simulated(trace(64), clients=16).time_to_first_token_p99_s)
+
+
+def test_a_benchmark_at_a_rate_is_served_from_its_first_prompt_to_its_last() -> None:
+    asked = {"load_as_published": "qps=20", "concurrency": None, "note": "300 requests"}
+    metrics = ("ttft_ms_mean", "ttft_ms_p99", "tpot_ms_mean", "output_tok_s", "req_s")
+    by_hand = simulated(trace(300, requests_per_s=20.0)).summary
+    expected = [1e3 * by_hand.time_to_first_token_s, 1e3 * by_hand.time_to_first_token_p99_s, 1e3 * by_hand.time_per_output_token_s]
+    report = am.validate(rows(*({**asked, "metric": metric} for metric in metrics)))
+    assert report.rows["predicted"].tolist() == pytest.approx([*expected, by_hand.output_tokens_per_s, by_hand.requests_per_s])
+    burst = am.validate(rows({**asked, "load_as_published": "qps=inf", "metric": "ttft_ms_p99"})).rows["predicted"][0]
+    assert burst == pytest.approx(1e3 * simulated(trace(300)).time_to_first_token_p99_s)
+    assert burst > expected[1]
+
+
+def test_several_replicas_share_a_rate() -> None:
+    """Two replicas at 40 requests a second and 600 prompts are two at 20 and 300."""
+    one = {"load_as_published": "qps=20", "concurrency": None, "note": "300 requests", "metric": "ttft_ms_p99"}
+    two = one | {"load_as_published": "qps=40", "note": "600 requests", "num_accelerators": 2, "dp": 2.0}
+    found = am.validate(rows(one, two)).rows["predicted"]
+    assert found[0] == found[1]
+
+
+def test_a_wave_has_a_tail_as_long_as_its_mean() -> None:
+    """Equal requests that start together, and no more: the closed form of a wave holds for each of them, but for the share of prefill it waits for."""
+    wave = {"serving_mode": "static", "scenario": "static", "concurrency": 8.0}
+    mean, tail, first, last = am.validate(rows(*(wave | {"metric": name} for name in ("tpot_ms", "tpot_ms_p99", "ttft_ms", "ttft_ms_p99")))).rows["predicted"]
+    assert tail == pytest.approx(mean, rel=0.03)
+    assert last == pytest.approx(first, rel=0.1)
+
+
+SERVER = {"source": "MLPerf Inference v5.1", "scenario": "server", "load_as_published": None, "concurrency": None, "tp": None, "isl": None, "osl": 128.0}
+
+
+def test_a_server_benchmark_is_predicted_at_its_limits_and_its_latencies_at_its_rate() -> None:
+    """The largest rate does not depend on the rate that was measured; latencies do. First tokens within 2 s, tokens within 100 ms."""
+    slow, fast = (
+        [SERVER | {"metric": metric, "value": value} for metric, value in (("output_tok_s", rate), ("ttft_ms_p99", 1e3), ("tpot_ms_p99", 50.0))]
+        for rate in (2000.0, 4000.0)
+    )
+    for one in fast:
+        one["note"] = "another"
+    report = am.validate(rows(*slow, *fast))
+    found = report.rows["predicted"].tolist()
+    assert found[0] == found[3]
+    assert found[2] < found[5]
+    made = am.simulate(
+        am.replica(model="llama-3.1-8b", system="p5.48xlarge", weights="fp8", accelerators=1, engine="tensorrt-llm"),
+        am.Trace.generate(am.Client(1.1 * found[0] / 128, 778, 128), duration_s=60, seed=1),
+    )
+    assert made.time_to_first_token_p99_s > 2.0 or made.time_per_output_token_p99_s > 0.1  # a tenth more meets the limits no longer
+    assert any("Poisson process at the rate of the answers" in text for text in report.assumptions)
+
+
+def test_more_is_carried_where_limits_are_looser() -> None:
+    interactive = {"scenario": "online", "note": "MLPerf scenario=Interactive"}
+    tight, loose = am.validate(rows(*(SERVER | {"metric": "output_tok_s", "value": 4000.0} | change for change in (interactive, {})))).rows["predicted"]
+    assert tight < loose
+
+
+def test_simulated_rows_play_no_part_in_a_fit_and_are_told_apart() -> None:
+    found = measurements(rows({}, {"metric": "ttft_ms_p99"}, {"load_as_published": "qps=8", "concurrency": None}))
+    assert found.run_of == (0, -1, -1)
+    assert sorted(found.simulations) == [1, 2]
+    summary = am.validate(rows({}, {"metric": "ttft_ms_p99"}, {"load_as_published": "qps=8", "concurrency": None})).summary()
+    assert {load: set(metrics) for load, metrics in summary["by_simulated_load"].items()} == {"closed": {"ttft_ms_p99"}, "open": {"tpot_ms"}}
+    assert set(summary["by_metric"]) == {"tpot_ms", "ttft_ms_p99"}
 
 
 def test_errors_by_hand() -> None:

@@ -20,6 +20,7 @@ from accelmodel.catalog.library import FOLDERS, Library
 from accelmodel.catalog.models import Model
 from accelmodel.catalog.offers import HourOffer, Offers, Snapshot
 from accelmodel.catalog.ownership import Ownership
+from accelmodel.catalog.shapes import ShapeProfile
 from accelmodel.catalog.sites import Site
 from accelmodel.errors import InputError, nearest_name
 
@@ -297,6 +298,12 @@ def _check_site(path: Path, record: Site, _library: Library) -> Iterator[Finding
             yield _error(path, f"phases.{phase.name}", "its IT power is more than the whole site's power")
 
 
+def _check_shape(path: Path, record: ShapeProfile, _library: Library) -> Iterator[Finding]:
+    stated, found = record.figures.peak_to_mean, record.hours.peak_to_mean_ratio
+    if not math.isclose(stated.si, found, rel_tol=_TOTAL_TOLERANCE):
+        yield _error(path, "figures.peak_to_mean", f"{stated.value:g} is stated, but the hours have {found:.4g}: more than {_TOTAL_TOLERANCE:.0%} apart")
+
+
 _CHECKERS: dict[str, Callable[[Path, Any, Library], Iterator[Finding]]] = {
     "accelerators": _check_accelerator,
     "systems": _check_system,
@@ -305,6 +312,7 @@ _CHECKERS: dict[str, Callable[[Path, Any, Library], Iterator[Finding]]] = {
     "models": _check_model,
     "calibrations": _check_calibration,
     "sites": _check_site,
+    "shapes": _check_shape,
 }
 
 

@@ -18,6 +18,7 @@ from accelmodel.catalog.offers import HourOffer, Offers, Snapshot, TokenOffer
 from accelmodel.catalog.ownership import Ownership
 from accelmodel.catalog.readings import Readings
 from accelmodel.catalog.references import Reference
+from accelmodel.catalog.shapes import ShapeProfile
 from accelmodel.catalog.sites import Site
 from accelmodel.catalog.workloads import Workload
 from accelmodel.errors import InputError
@@ -31,6 +32,7 @@ RECORDS: dict[str, type[BaseModel]] = {
     "readings": Readings,
     "models": Model,
     "workloads": Workload,
+    "shapes": ShapeProfile,
     "sites": Site,
     "reference": Reference,
 }
@@ -186,6 +188,13 @@ def _workloads(library: Library) -> Iterator[dict[str, Any]]:
         yield {"kind": "workloads", "name": name, "title": entry.title, **tokens, "prefix_hit_fraction": _si(own.prefix_hit_fraction)}
 
 
+def _shapes(library: Library) -> Iterator[dict[str, Any]]:
+    for name in library.files("shapes"):
+        entry = library.shape(name)
+        numbers = {"hours": len(entry.hours.values), "peak_to_mean": entry.figures.peak_to_mean.si, "starts": entry.starts}
+        yield {"kind": "shapes", "name": name, "title": entry.title, **numbers}
+
+
 def _sources(library: Library) -> Iterator[dict[str, Any]]:
     for key, source in sorted(library.sources.items()):
         row = {"kind": "sources", "name": key, "title": source.title, "publisher": source.publisher}
@@ -204,6 +213,7 @@ _LISTED: dict[str, Callable[[Library], Iterator[dict[str, Any]]]] = {
     "offers": _offers,
     "sites": _sites,
     "workloads": _workloads,
+    "shapes": _shapes,
     "sources": _sources,
 }
 
@@ -227,6 +237,7 @@ def read(kind: str, name: str, library: Library) -> Entry:
         "ownership": library.ownership,
         "sites": library.site,
         "workloads": library.workload,
+        "shapes": library.shape,
         "reference": library.reference,
         "calibrations": library.calibration,
     }
@@ -325,6 +336,7 @@ _TELLING: dict[str, Sequence[str]] = {
     "models": ("architecture",),
     "sites": ("country",),
     "readings": ("dtypes",),
+    "shapes": ("hours", "starts"),
     "scenarios": ("studies",),
     "workloads": ("figures", "name"),
 }

@@ -19,6 +19,7 @@ from accelmodel.catalog.models import Model
 from accelmodel.catalog.ownership import Ownership
 from accelmodel.catalog.readings import Readings
 from accelmodel.catalog.references import Reference
+from accelmodel.catalog.shapes import ShapeProfile
 from accelmodel.catalog.sites import Site
 from accelmodel.catalog.workloads import Workload
 from accelmodel.errors import InputError
@@ -35,6 +36,7 @@ FOLDERS = {
     "readings": "hardware_profiles",
     "models": "scenarios",
     "workloads": "scenarios",
+    "shapes": "scenarios",
     "sites": "scenarios",
     "reference": "scenarios",
 }
@@ -171,6 +173,10 @@ class Library:
     def workload(self, name: str) -> Workload:
         """A workload."""
         return self._entry("workloads", name, Workload)
+
+    def shape(self, name: str) -> ShapeProfile:
+        """How a load goes through the hours of a day or a week."""
+        return self._entry("shapes", name, ShapeProfile)
 
     def reference(self, name: str) -> Reference:
         """A table of published figures to set results beside."""

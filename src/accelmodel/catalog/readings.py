@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from accelmodel.catalog.figures import Figure, Name, Strict
+from accelmodel.catalog.figures import Figure, Name, Strict, of
 
-Loading = Literal["closed", "saturated", "wave", "batch"]
+Loading = Literal["closed", "saturated", "wave", "batch", "open"]
 
 
 class Rule(Strict):
@@ -31,13 +31,16 @@ class Reading(Rule):
     """What is assumed of the rows that a rule holds for; the first reading that says something about a matter counts.
 
     `users_from` bounds the rule to rows of at least so many clients. `load` says what the load means: a closed loop, a saturated server, one wave of a
-    fixed batch, or a mean batch. `length_factor` is mean over printed length. `input_tokens` and `output_tokens` stand for lengths that are not
+    fixed batch, a mean batch, or an open loop of arrivals at a rate. `ttft_limit` and `tpot_limit` bound the 99th percentiles, by model, of a load that was
+    raised until one of them was reached. `length_factor` is mean over printed length. `input_tokens` and `output_tokens` stand for lengths that are not
     published, by model or for all (`any`). Compiled shapes: `sequence_bucket` where the row does not name one; `prompt_bucket` in tokens, or the
     `input` itself, or the whole `sequence`. `speculative_tokens` and `acceptance_fraction` are those of a model's own multi-token prediction.
     """
 
     users_from: float | None = None
     load: Loading | None = None
+    ttft_limit: dict[str, Annotated[Figure, of("time", 0.0, 3600.0, "s")]] = Field(default_factory=dict)
+    tpot_limit: dict[str, Annotated[Figure, of("time", 0.0, 60.0, "s")]] = Field(default_factory=dict)
     length_factor: Figure | None = None
     input_tokens: dict[str, Figure] = Field(default_factory=dict)
     output_tokens: dict[str, Figure] = Field(default_factory=dict)

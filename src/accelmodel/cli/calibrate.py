@@ -45,7 +45,7 @@ def calibrate(
     tell_of_compilation(quiet=quiet)
     result = cross_validated(measured, output, kernels=told, catalog=library, progress=lambda message: tell(message, quiet=quiet))
     if report is not None:
-        _write_page(report, result, library)
+        _write_page(report, result, measured, library)
         tell(f"wrote {report}, and drawings beside it", quiet=quiet)
     if ablation is not None:
         from accelmodel.studies import ablation as study
@@ -58,10 +58,11 @@ def calibrate(
             emit(f"  left out, {name}: median {100 * error.median:.1f} %, mean {100 * error.mean:.1f} %, 90th {100 * error.p90:.1f} % of {error.rows:,} rows")
 
 
-def _write_page(path: Path, result: Calibrated, catalog: Library) -> None:
+def _write_page(path: Path, result: Calibrated, measured: Path, catalog: Library) -> None:
     """The page about errors, and a drawing of each quantity beside it, named after page and quantity."""
     from accelmodel.reports.scatter import scatter
     from accelmodel.studies.accuracy import UNITS, page, shown
+    from accelmodel.studies.validate import validate
 
     rows = shown(result)
     drawn = {name: rows[rows["quantity"] == name] for name in UNITS}
@@ -70,4 +71,4 @@ def _write_page(path: Path, result: Calibrated, catalog: Library) -> None:
         for (name, some), unit in zip(drawn.items(), UNITS.values(), strict=True)
         if len(some)
     }
-    path.write_text(page(result, catalog, pictures), encoding="utf-8")
+    path.write_text(page(result, catalog, pictures, validate(measured, catalog=catalog)), encoding="utf-8")

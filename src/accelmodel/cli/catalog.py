@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="What is known of accelerators, systems, models, prices and sites, figure by figure with its source.")
 
-_KINDS = "accelerators, systems, models, offers, sites, workloads, ownership, calibrations, reference, scenarios or sources"
+_KINDS = "accelerators, systems, models, offers, sites, workloads, shapes, ownership, calibrations, reference, scenarios or sources"
 
 
 @app.command("list")

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from accelmodel.cli.options import LOAD, MONEY, REPLICA, Catalog, Format, Quiet, given, takes
-from accelmodel.cli.output import choice, emit_json, open_catalog, results, tell_of_compilation
+from accelmodel.cli.options import DRAWN, LOAD, MONEY, REPLICA, Catalog, Format, Quiet, given, takes
+from accelmodel.cli.output import choice, emit_json, open_catalog, results, tell_of_compilation, tell_of_step
 from accelmodel.errors import DoesNotFitError
 
 if TYPE_CHECKING:
@@ -17,10 +17,13 @@ if TYPE_CHECKING:
     from accelmodel.studies.points import Point
 
 
-@takes(REPLICA, LOAD)
+@takes(REPLICA, LOAD | DRAWN)
 def evaluate(
     *,
-    columns: Annotated[list[str] | None, typer.Option(metavar="NAME[,NAME]...", help="Which columns, in which order; all where absent.")] = None,
+    columns: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME[,NAME]...", help="Which columns, in which order; all where absent. Percentiles too: time_to_first_token_p99_s."),
+    ] = None,
     anchor: Annotated[
         Path | None, typer.Option(metavar="MEASURED", help="Measurements of this very replica (isl, osl, concurrency, metric, value) that correct it.")
     ] = None,
@@ -45,11 +48,15 @@ def evaluate(
 
         replica = correct(replica, anchor)
     terms = money(replica, **prices, catalog=library)
-    point = points.evaluate(replica, **given(options, LOAD), columns=wanted, **prices, catalog=library)
+    drawn = given(options, DRAWN)
+    point = points.evaluate(replica, **given(options, LOAD), columns=wanted, **drawn, **prices, catalog=library)
     if not as_json:
         whole = point if wanted is None else points.evaluate(replica, **given(options, LOAD), **prices, catalog=library)
         _refuse_what_cannot_run(whole, replica)
-    _show(point, replica, terms, as_json=as_json)
+    seed = {"seed": drawn.get("seed", 0)} if points.percentile_names(wanted) else {}
+    if seed and options["requests_per_s"] is None:
+        tell_of_step(drawn, quiet=quiet)
+    _show(point, replica, terms, seed, as_json=as_json)
 
 
 def _refuse_what_cannot_run(point: Point, replica: Replica) -> None:
@@ -60,7 +67,7 @@ def _refuse_what_cannot_run(point: Point, replica: Replica) -> None:
         raise DoesNotFitError(why_not(point.to_dict(), replica))
 
 
-def _show(point: Point, replica: Replica, terms: Money, *, as_json: bool) -> None:
+def _show(point: Point, replica: Replica, terms: Money, seed: dict[str, int], *, as_json: bool) -> None:
     from accelmodel.catalog.entries import named_sources
     from accelmodel.reports.terminal import print_point, why_not
     from accelmodel.studies.assumptions import assumptions, sources
@@ -79,6 +86,7 @@ def _show(point: Point, replica: Replica, terms: Money, *, as_json: bool) -> Non
             "model_is_estimate": replica.model.is_estimate,
             "assumptions": [vars(assumption) for assumption in rests_on],
             "sources": {key: source.model_dump(exclude_none=True) for key, source in known.items()},
+            **seed,
             **_provenance(terms),
         }
     )

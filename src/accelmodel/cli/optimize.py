@@ -6,8 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
-from accelmodel.cli.options import MONEY, SEARCHED_LOAD, SEARCHED_REPLICA, Catalog, Format, Quiet, given, takes
-from accelmodel.cli.output import choice, emit_json, open_catalog, results, tell, tell_of_compilation
+from accelmodel.cli.options import DRAWN, MONEY, SEARCHED_LOAD, SEARCHED_REPLICA, Catalog, Format, Quiet, given, takes
+from accelmodel.cli.output import choice, emit_json, open_catalog, results, tell, tell_of_compilation, tell_of_step
 
 _SHOWN = (
     *("system", "accelerators", "tensor_parallel", "attention_data_parallel", "expert_parallel", "concurrency"),
@@ -15,13 +15,19 @@ _SHOWN = (
 )
 
 
-@takes(SEARCHED_REPLICA, SEARCHED_LOAD)
+_DRAWN = {name: option for name, option in DRAWN.items() if name != "burstiness"}  # a closed loop has no arrivals of its own
+
+
+@takes(SEARCHED_REPLICA, SEARCHED_LOAD | _DRAWN)
 def optimize(
     *,
     top: Annotated[int, typer.Option(help="How many replicas to show.", min=1)] = 10,
     by: Annotated[
         str, typer.Option(metavar="COLUMN", help="What ranks: cost_usd_per_mtok, output_tokens_per_s_per_accelerator, margin_fraction.")
     ] = "cost_usd_per_mtok",
+    percentile: Annotated[
+        int | None, typer.Option(help="Let the targets bound this percentile (50, 90, 95, 99), not the mean: the replicas shown are simulated.")
+    ] = None,
     catalog: Catalog = None,
     output_format: Format = "table",
     quiet: Quiet = False,
@@ -35,14 +41,18 @@ def optimize(
     tell_of_compilation(quiet=quiet)
     if options["ttft_s"] is None and options["tpot_s"] is None:
         tell("no latency target (--ttft-s, --tpot-s): every replica runs the largest load that its memory holds", quiet=quiet)
-    found = search(**given(options, SEARCHED_REPLICA), **given(options, SEARCHED_LOAD), **given(options, MONEY), top=top, by=by, catalog=library)
+    if percentile is not None:
+        tell_of_step(given(options, _DRAWN), quiet=quiet)
+    asked = given(options, SEARCHED_REPLICA) | given(options, SEARCHED_LOAD) | given(options, MONEY) | given(options, _DRAWN)
+    found = search(**asked, top=top, by=by, percentile=percentile, catalog=library)
     if output_format == "json":
         import accelmodel
 
-        emit_json(
-            {"schema": "accelmodel.optimize/1", "version": accelmodel.__version__, "catalog_sha256": library.sha256, "by": by, "replicas": found.to_pylist()}
-        )
+        document = {"schema": "accelmodel.optimize/1", "version": accelmodel.__version__, "catalog_sha256": library.sha256, "by": by}
+        drawn = {} if percentile is None else {"percentile": percentile, "seed": options["seed"] or 0}
+        emit_json({**document, **drawn, "replicas": found.to_pylist()})
         return
     from accelmodel.reports.terminal import print_rows
 
-    print_rows(found.to_pylist(), [name for name in _SHOWN if name in found.column_names], results())
+    tails = [name for name in found.column_names if percentile is not None and f"_p{percentile}_s" in name]
+    print_rows(found.to_pylist(), [*(name for name in _SHOWN if name in found.column_names), *tails], results())

@@ -62,6 +62,12 @@ LOAD = {
     "prefix_hit_fraction": Shared(float, "Share of input tokens that a prefix cache serves; 0 where absent."),
     "prefix_cache": Shared(str, "Workload with a measured curve of prefix hits: what the spare KV pool serves of it, instead of --prefix-hit-fraction."),
 }
+DRAWN = {
+    "input_variation": Shared(float, "Coefficient of variation of input tokens (lognormal), for percentiles; 0 where absent."),
+    "output_variation": Shared(float, "Coefficient of variation of output tokens, for percentiles; 0 where absent."),
+    "burstiness": Shared(float, "Coefficient of variation of the times between arrivals, for percentiles; 1 (Poisson) where absent."),
+    "seed": Shared(int, "Seed of what is drawn for percentiles; 0 where absent."),
+}
 MONEY = {
     "offer": Shared(list[str], "A price: by the hour (on-demand, an id) or by the token (a service, an id). May be given twice."),
     "books": Shared(str, "Whose books: cloud (owns and sells), tenant (rents and sells) or self (serves itself)."),

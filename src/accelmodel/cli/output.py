@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -69,3 +70,11 @@ def tell_of_compilation(*, quiet: bool) -> None:
 def is_debugging() -> bool:
     """Whether faults print their traceback."""
     return bool(os.environ.get("ACCELMODEL_DEBUG"))
+
+
+def tell_of_step(drawn: Mapping[str, Any], *, quiet: bool) -> None:
+    """Say that a closed loop of equal requests keeps in step, where percentiles of one are asked for."""
+    from accelmodel.studies.percentiles import Draw
+
+    if text := Draw(**drawn).in_step:
+        tell(text, quiet=quiet)

@@ -21,7 +21,6 @@ from accelmodel.units import HOURS_PER_YEAR, SECONDS_PER_DAY
 
 _W_PER_MW = 1e6
 _FLOP_PER_EFLOP = 1e18
-_HOURS_PER_DAY = 24
 
 
 @dataclass(frozen=True)
@@ -110,8 +109,7 @@ class FleetPlan:
     """A fleet for a demand, each step of its sizing kept.
 
     replicas_mean, replicas_peak       demand / goodput, before rounding
-    lower_bound_*                      the honest lower bound: ceil(rate / goodput) at mean and peak, no reserve at all, and the
-                                       accelerator-hours of a day at the mean
+    lower_bound_*                      the honest lower bound: ceil(rate / goodput) at mean and peak, no reserve at all
     replicas_with_headroom             ceil(peak / (1 - headroom)), or what a simulation proved
     replicas_with_maintenance          ceil(that / (1 - drained))
     replicas_for_failures              in blocks of which enough are up as often as asked
@@ -127,7 +125,6 @@ class FleetPlan:
     replicas_peak: float
     lower_bound_replicas_mean: int
     lower_bound_replicas_peak: int
-    lower_bound_accelerator_h_per_day: float
     replicas_with_headroom: int
     replicas_with_maintenance: int
     replicas_for_failures: int
@@ -221,7 +218,6 @@ def size_fleet(demand: Demand, replica: ReplicaSupply, reserve: Reserve, unit: U
         replicas_peak=peak,
         lower_bound_replicas_mean=_whole(mean),
         lower_bound_replicas_peak=_whole(peak),
-        lower_bound_accelerator_h_per_day=_whole(mean) * replica.accelerators * _HOURS_PER_DAY,
         replicas_with_headroom=with_headroom,
         replicas_with_maintenance=with_maintenance,
         replicas_for_failures=for_failures * least.replicas,

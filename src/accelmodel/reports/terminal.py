@@ -37,6 +37,10 @@ _UNIT_IN_NAME = {
     "USD/h": "usd_per_h",
     "USD/Mtok": "usd_per_mtok",
     "USD/year": "usd",
+    "USD/day": "usd_per_day",
+    "MWh/day": "mwh_per_day",
+    "h/day": "hours_per_day",
+    "request/day": "per_day",
     "byte": "bytes",
     "token/s": "per_s",
     "request/s": "per_s",
@@ -337,7 +341,7 @@ _LISTED_AS = {
     "power_w": ("power", "MW", 1e6),
 }
 _TITLED_FROM = 120
-_LIST_TEXT = ("name", "title", "accelerator", "scale_up", "model", "date", "price_kind", "basis", "publisher", "confidence")
+_LIST_TEXT = ("name", "title", "accelerator", "scale_up", "model", "date", "price_kind", "basis", "starts", "publisher", "confidence")
 
 
 def print_catalog_rows(rows: Sequence[Mapping[str, Any]], console: Console) -> None:
@@ -405,6 +409,8 @@ def _plain_fields(entry: Entry) -> Iterator[tuple[str, str]]:
             yield key.replace("_", " "), f"{value:,}" if isinstance(value, (int, float)) and not isinstance(value, bool) else str(value)
         elif isinstance(value, tuple) and all(isinstance(part, str) for part in value):
             yield key.replace("_", " "), ", ".join(value)
+        elif key == "hours":
+            yield "hours", f"{', '.join(number(hour) for hour in value.values)} ({value.unit}, {value.kind}{f': {value.formula}' if value.formula else ''})"
         elif key == "architecture":
             kinds = ", ".join(f"{count} {kind}" for kind, count in value.kind_counts.items())
             yield "architecture", f"{value.layers} layers ({kinds}), hidden size {value.hidden_size:,}, {number(float(value.parameters))} parameters"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -37,6 +38,23 @@ _WORST = 10
 _FEW = 5  # rows below which a level is not shown
 _ANCHORS = (1, 3, 10)  # rows of one's own
 _MANY = 20  # rows below which nothing is said of what is reachable
+_LOADS = {"closed": "closed loop", "closed-busy": "closed loop", "wave": "wave", "open": "at a rate"}
+_BY_SIMULATOR = """\
+Percentiles beyond the median, and whatever was measured at a rate, are predicted by the request simulator with the shipped calibrations. No fit is made on
+these rows, but fits are on other rows of the same models and accelerators: they are unseen, their groups are not. What is assumed: a closed loop's clients
+start together and send as many prompts as the source says, or ten each; arrivals are a Poisson process (evenly spaced where the load generator is known to
+space them), each replica having its share at random; every request has the mean length, because no source publishes more; and where the cut is not published,
+it is the one that carries most. Intervals are those of means: nothing says yet how wide those of tails ought to be, and what they cover is told.
+
+Where it is bad: first tokens at a rate near capacity. A few percent of capacity decide whether requests queue, and a tail multiplies what the mean's error is;
+rates beyond the predicted capacity have no latency to compare at all, and are listed below as not carried. That is most of such a benchmark, whose rate is
+raised until it hardly holds. A rate's own throughput says little where everything is carried: it is the load that was given.
+"""
+_RAISED = """\
+Such a benchmark publishes the largest rate at which the 99th percentiles of first tokens and tokens stay within limits. Predicted is the largest rate at which
+the simulated ones do: what a server is sold for, and not given. Beside it the tails at the measured rate over their limits (rows): where one is near 1, it is
+what bounds the rate; both do, each for some models.
+"""
 _REACHABLE = """\
 Median / mean % (rows). *Repeats*: rows that share every published label with a row of another value, against the middle of those values: no
 predictor that goes by the labels can do better on them; *whatever release*: the same if the engine's release were not published either. *Offset*:
@@ -53,12 +71,12 @@ def shown(result: Calibrated) -> pd.DataFrame:
     return rows[rows["quantity"].isin(_SHOWN)].reset_index(drop=True)
 
 
-def page(result: Calibrated, catalog: Library, pictures: Mapping[str, str]) -> str:
-    """The page; `pictures` are drawings beside it, quantity -> file name."""
-    return "\n".join(_lines(result, shown(result), catalog.reference(REFERENCE), pictures)) + "\n"
+def page(result: Calibrated, catalog: Library, pictures: Mapping[str, str], whole: Report) -> str:
+    """The page; `pictures` are drawings beside it, quantity -> file name, and `whole` is what `validate` says of the same measurements."""
+    return "\n".join(_lines(result, shown(result), catalog.reference(REFERENCE), pictures, whole)) + "\n"
 
 
-def _lines(result: Calibrated, rows: pd.DataFrame, reference: Reference, pictures: Mapping[str, str]) -> Iterator[str]:
+def _lines(result: Calibrated, rows: pd.DataFrame, reference: Reference, pictures: Mapping[str, str], whole: Report) -> Iterator[str]:
     yield "# Accuracy"
     yield ""
     yield "Written by `accelmodel calibrate MEASURED --output DIR --report FILE`. Every prediction below is made by a fit that did not see the row's group (a"
@@ -79,6 +97,7 @@ def _lines(result: Calibrated, rows: pd.DataFrame, reference: Reference, picture
     yield from _parameters(result)
     yield from _anchored(result.calibrations)
     yield from _worst(rows)
+    yield from _simulated(whole)
     yield from _skipped(result.left_out)
     yield from _extrapolated(result.calibrations)
 
@@ -241,6 +260,56 @@ def _worst(rows: pd.DataFrame) -> Iterator[str]:
     for row in ranked.head(_WORST).to_dict("records"):
         names = f"{row['model_name']} | {row['accelerator_name']} | {row['engine']} | {row['load']}"
         yield f"| {names} | {row['metric']} | {row['value']:.4g} | {row['predicted']:.4g} | {cause(row, rows)} |"
+
+
+def _simulated(whole: Report) -> Iterator[str]:
+    """Errors of the rows that only the simulator answers, which no fit is made on."""
+    yield "\n## By the simulator\n"
+    yield from _BY_SIMULATOR.splitlines()
+    rows = whole.rows[whole.rows["simulated"]]
+    rows = rows.assign(source=rows["source"].map(_short), load=rows["load"].map(lambda load: _LOADS.get(load, load)))
+    done = rows[rows["skipped_reason"].isna()]
+    yield f"\n{len(done):,} of {len(rows):,} such rows are predicted.\n"
+    yield _HEAD.format("source, load, metric")
+    groups: Iterable[tuple[Any, pd.DataFrame]] = done.groupby(["source", "load", "metric"], sort=True)
+    for (source, load, metric), group in groups:
+        found = errors(*(group[name].to_numpy(dtype=float) for name in ("value", "predicted", "predicted_low90", "predicted_high90")))
+        yield f"| {source}, {load}, {metric} | {_cells(found)} |"
+    yield "\nThe others:\n\n| rows | reason |\n|---|---|"
+    yield from (f"| {count:,} | {reason} |" for reason, count in rows["skipped_reason"].value_counts().items())
+    yield from _within_limits(rows)
+
+
+def _short(source: str) -> str:
+    """A source without its version, so that its rounds stand together."""
+    return re.sub(r" v[\d.]+$", "", source)
+
+
+def _within_limits(rows: pd.DataFrame) -> Iterator[str]:
+    """Of benchmarks that raise their rate to the limits of 99th percentiles: throughput, and how near each tail comes to its limit."""
+    yield "\n### The largest rate within limits of 99th percentiles\n"
+    yield from _RAISED.splitlines()
+    yield "\n| | rows | median % | mean % | bias % | first tokens: measured | where carried: predicted | tokens: measured | where carried: predicted |"
+    yield "|---" * 9 + "|"
+    limited = rows[np.isfinite(rows["ttft_limit_ms"]) & rows["metric"].isin(("output_tok_s", "ttft_ms_p99", "tpot_ms_p99"))]
+    groups: Iterable[tuple[Any, pd.DataFrame]] = limited.groupby(["model_name", "accelerator_name", "ttft_limit_ms", "tpot_limit_ms"], sort=True)
+    for name, group in (*groups, ((), limited)):
+        raised = group[(group["metric"] == "output_tok_s") & group["skipped_reason"].isna()]
+        if not len(raised):
+            continue
+        found = errors(*(raised[column].to_numpy(dtype=float) for column in ("value", "predicted", "predicted_low90", "predicted_high90")))
+        title = f"{name[0]} on {name[1]}, {name[2]:g} and {name[3]:g} ms" if name else "all"
+        shares = [f"{100 * float(found[key] or 0.0):.1f}" for key in ("median_ape", "mape", "bias")]
+        yield f"| {title} | {len(raised)} | " + " | ".join([*shares, *_tails(group)]) + " |"
+
+
+def _tails(group: pd.DataFrame) -> Iterator[str]:
+    """Medians of 99th percentiles over their limits, measured and, where the rate is carried, predicted."""
+    for kind in ("ttft", "tpot"):
+        some = group[group["metric"] == f"{kind}_ms_p99"]
+        for column in ("value", "predicted"):
+            share = (some[column] / some[f"{kind}_limit_ms"]).dropna()
+            yield f"{share.median():.2f} ({len(share)})" if len(share) else ""
 
 
 def _skipped(report: Report) -> Iterator[str]:

@@ -26,6 +26,7 @@ from accelmodel.fleet.sizing import FleetPlan, ReplicaSupply, size_fleet
 from accelmodel.serving.steady_state import OUTPUTS, Grid, closed_loop, concurrency_at_rate
 from accelmodel.serving.targets import LARGEST_CONCURRENCY, largest_concurrency
 from accelmodel.studies.capital import QUARTERS, cost_of_capital, course_of, fleet_of
+from accelmodel.studies.demanded import demands_of, shape_of
 from accelmodel.studies.draws import Array
 from accelmodel.studies.fleet import goodput_of, unit_of
 from accelmodel.studies.inputs import ENGINE, engine_key
@@ -124,6 +125,13 @@ class Alternative:
         """Values of a key of the situation: the case's own, else the base's; None where neither varies."""
         own, base = values.get(f"cases.{self.case}.{name}"), values.get(f"base.{name}")
         return base if own is None else own
+
+    @functools.cached_property
+    def peak_to_mean_ratio(self) -> float:
+        """Peak over mean of the shape that the demand study names."""
+        asked = self.context.scenario.studies[self.asked.fleet or ""]
+        shape = shape_of(self.context, asked) if isinstance(asked, DemandStudy) else None
+        return 1.0 if shape is None else shape.peak_to_mean_ratio
 
     @functools.cached_property
     def numbers(self) -> dict[str, float]:
@@ -330,7 +338,8 @@ class _Draws:
         cell = Cell(self.of.case, self.of.cell.situation, cast(Replica, installed), dataclasses.replace(own, catalog=lib, hour=hour, **changed))
         point = Point(served)
         supply = ReplicaSupply(of.accelerators, of.system.accelerators, goodput_of(point))
-        return size_fleet(demand_of(asked, point), supply, reserve_of(cell, asked), unit_of(cell, point), asked.years)
+        ratio = self.of.peak_to_mean_ratio if asked.peak_to_mean is None else asked.peak_to_mean
+        return size_fleet(demand_of(asked, point, ratio), supply, reserve_of(cell, asked), unit_of(cell, point), asked.years)
 
     def _demand_study(self, one: Mapping[str, float]) -> DemandStudy:
         """The demand study with what varies of it at one draw's values."""
@@ -339,8 +348,7 @@ class _Draws:
         assert isinstance(asked, DemandStudy)
         prefix = f"studies.{name}."
         changed: dict[str, Any] = {key.removeprefix(prefix): value for key, value in one.items() if key.startswith(prefix)}
-        if "tokens_per_day" in changed:
-            changed["tokens_per_day"] = (changed["tokens_per_day"],)
+        changed |= {key: (changed[key],) for key in ("tokens_per_day", "requests_per_day") if key in changed}
         return asked.model_copy(update=changed)
 
     # An investment
@@ -397,20 +405,14 @@ class _Whole:
         return found
 
 
-def demand_of(asked: DemandStudy, point: Point) -> Demand:
-    """The demand of a study in tokens a day, in the point's mix; InputError where it is a trace's, or bursts are to be found by simulation."""
-    if asked.trace is not None or len(asked.tokens_per_day) != 1:
-        raise InputError("a fleet that is sized draw by draw needs one demand in tokens_per_day, and no trace", key="fleet")
+def demand_of(asked: DemandStudy, point: Point, peak_to_mean_ratio: float) -> Demand:
+    """The demand of a study for the point's lengths; InputError where it is none of tokens or requests, or bursts are to be found by simulation."""
+    given = asked.tokens_per_day or asked.requests_per_day or ()
+    if asked.trace is not None or asked.users is not None or len(given) != 1:
+        raise InputError("a fleet that is sized draw by draw needs one demand, in tokens_per_day or requests_per_day, and no trace", key="fleet")
     if asked.headroom_fraction is None:
         raise InputError("a fleet that is sized draw by draw is not simulated: give its demand study a headroom_fraction for bursts", key="fleet")
-    length = point.input_tokens + point.output_tokens
-    return Demand(
-        input_tokens_per_day=asked.tokens_per_day[0] * point.input_tokens / length,
-        output_tokens_per_day=asked.tokens_per_day[0] * point.output_tokens / length,
-        cached_input_fraction=point.prefix_hit_fraction,
-        peak_to_mean_ratio=asked.peak_to_mean,
-        growth_fraction_per_year=asked.growth_fraction_per_year,
-    )
+    return demands_of(asked, point, peak_to_mean_ratio)[0].demand
 
 
 def _largest(of: Replica, shape: tuple[Any, Any, Any], ttft_s: Any, tpot_s: Any) -> Any:

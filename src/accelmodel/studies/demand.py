@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from collections.abc import Iterator
 from typing import Any
+
+import numpy as np
 
 from accelmodel.economics.margin import margin_fraction
 from accelmodel.economics.tokens import TokenRates
-from accelmodel.fleet.demand import Demand
+from accelmodel.fleet.demand import Shape
+from accelmodel.fleet.schedule import needed_replicas
 from accelmodel.fleet.sites import Placed, Site, place
 from accelmodel.fleet.sizing import FleetPlan, ReplicaSupply, replicas_to_carry, size_fleet
 from accelmodel.results.table import table
+from accelmodel.studies.demanded import Asked, demands_of, lengths_of, shape_of
 from accelmodel.studies.fleet import goodput_of, unit_of
 from accelmodel.studies.grid import misfit
 from accelmodel.studies.points import Point
@@ -21,7 +25,7 @@ from accelmodel.studies.run import Cell, Context, StudyResult
 from accelmodel.studies.scenario import DemandStudy
 from accelmodel.studies.traces import Trace
 from accelmodel.studies.traffic import burst_headroom, share_of, traffic_of
-from accelmodel.units import HOURS_PER_YEAR
+from accelmodel.units import HOURS_PER_YEAR, SECONDS_PER_DAY
 
 _SHOWN = [
     *("case", "tokens_per_day", "lower_bound_replicas", "replicas_planned", "replicas_proven", "replicas", "systems", "fleet_accelerators"),
@@ -36,15 +40,16 @@ def study(context: Context, asked: DemandStudy) -> StudyResult:
     """A row per case and demand that can be met; notes say what the simulator found, why a fleet is larger than its lower bound, and what cannot be met."""
     rows: list[dict[str, Any]] = []
     notes: list[str] = []
+    shape = shape_of(context, asked)
     for case in context.scenario.chosen(asked.cases):
-        cell = context.cell(case, context.scenario.situation(case))
+        cell = context.cell(case, context.scenario.situation(case) | lengths_of(asked))
         trace = None if asked.trace is None else context.trace(asked.trace)
-        point = context.point_at(cell, {}) if trace is None else _point_of_trace(context, cell, trace, asked)
+        point = context.point(cell) if trace is None else _point_of_trace(context, cell, trace, asked)
         if not point.fits:
             notes.append(misfit(cell, 1, 1, point.kv_capacity_tokens > 0))
             continue
-        for demand in _demands(asked, point, trace):
-            row, words = _fleet(context, cell, point, demand, asked, trace)
+        for demand in _demands(asked, point, trace, shape):
+            row, words = _fleet(context, cell, point, demand, asked, trace, shape)
             notes += words
             rows += [] if row is None else [row]
     names = dict.fromkeys(name for row in rows for name in row if name not in ("gap", "sites"))
@@ -69,25 +74,30 @@ def _point_of_trace(context: Context, cell: Cell, trace: Trace, asked: DemandStu
     return point
 
 
-def _demands(asked: DemandStudy, point: Point, trace: Trace | None) -> Iterator[Demand]:
-    """The demands in the point's mix of tokens; without tokens, the trace's own."""
-    length = point.input_tokens + point.output_tokens
-    peak = 0.0 if trace is None else trace.requests / trace.duration_s * asked.trace_rate_factor
-    for tokens in asked.tokens_per_day or (peak * length * _HOURS_PER_DAY * 3600.0 / asked.peak_to_mean,):
-        yield Demand(
-            input_tokens_per_day=tokens * point.input_tokens / length,
-            output_tokens_per_day=tokens * point.output_tokens / length,
-            cached_input_fraction=point.prefix_hit_fraction,
-            peak_to_mean_ratio=asked.peak_to_mean,
-            growth_fraction_per_year=asked.growth_fraction_per_year,
-        )
+def _demands(asked: DemandStudy, point: Point, trace: Trace | None, shape: Shape | None) -> list[Asked]:
+    """The demands for a point's lengths; where nothing but a trace is given, the trace's own, whose rate is that of the peak."""
+    ratio = _peak_to_mean(asked, shape)
+    if trace is not None and asked.tokens_per_day is asked.requests_per_day is None:
+        per_day = trace.requests / trace.duration_s * asked.trace_rate_factor * SECONDS_PER_DAY / ratio
+        found = demands_of(asked.model_copy(update={"requests_per_day": (per_day,)}), point, ratio)
+        return [dataclasses.replace(one, quantity="tokens_per_day", value=one.tokens_per_day(0.0)) for one in found]
+    return demands_of(asked, point, ratio)
 
 
-def _fleet(context: Context, cell: Cell, point: Point, demand: Demand, asked: DemandStudy, trace: Trace | None) -> tuple[dict[str, Any] | None, list[str]]:
+def _peak_to_mean(asked: DemandStudy, shape: Shape | None) -> float:
+    if shape is not None:
+        return shape.peak_to_mean_ratio
+    assert asked.peak_to_mean is not None
+    return asked.peak_to_mean
+
+
+def _fleet(
+    context: Context, cell: Cell, point: Point, wanted: Asked, asked: DemandStudy, trace: Trace | None, shape: Shape | None
+) -> tuple[dict[str, Any] | None, list[str]]:
     """One fleet, and what is to be said of it; no row where the simulator finds that no number of replicas would do."""
-    of, name = cell.replica, cell.case or cell.replica.system.name
+    of, name, demand = cell.replica, cell.case or cell.replica.system.name, wanted.demand
     supply, peak = ReplicaSupply(of.accelerators, of.system.accelerators, goodput_of(point)), demand.peak_rates(asked.years)
-    peak_requests_per_s = float(peak.output_tokens_per_s) / point.output_tokens
+    peak_requests_per_s = wanted.mean_requests_per_s(asked.years) * float(demand.peak_to_mean_ratio)
     carrying = replicas_to_carry(peak, supply.goodput)
     traffic = trace or traffic_of(asked, of, point, peak_requests_per_s, carrying, context.seed)
     targets = Targets(cell.situation.get("ttft_s"), cell.situation.get("tpot_s"), asked.percentile)
@@ -106,7 +116,7 @@ def _fleet(context: Context, cell: Cell, point: Point, demand: Demand, asked: De
     placed = _placed(context, plan, asked)
     gap = {"bursts and queueing": planned - plan.lower_bound_replicas_peak, "what the simulator found short": serving - planned} | plan.gap
     del gap["headroom"]
-    row = _row(cell, point, demand, plan, asked) | _proven(planned, proof)
+    row = _row(cell, point, wanted, plan, asked, shape) | _proven(planned, proof)
     beyond = ", ".join(f"{what} {count:+,}" for what, count in gap.items() if count)
     words = [f"{name}: {plan.replicas:,} replicas, the lower bound is {plan.lower_bound_replicas_peak:,}: {beyond}"]
     words.append(f"{name}: {proof.words}" if proof is not None else f"{name}: no latency targets are given, so that nothing is simulated")
@@ -126,19 +136,21 @@ def _placed(context: Context, plan: FleetPlan, asked: DemandStudy) -> list[Place
     return place(plan.systems, plan.it_power_mw * 1e6 / plan.systems, rooms, asked.power_diversity_fraction)
 
 
-def _row(cell: Cell, point: Point, demand: Demand, plan: FleetPlan, asked: DemandStudy) -> dict[str, Any]:
+def _row(cell: Cell, point: Point, wanted: Asked, plan: FleetPlan, asked: DemandStudy, shape: Shape | None) -> dict[str, Any]:
     """The plan as a row."""
-    of = cell.replica
-    carried = demand.mean_rates(asked.years)
-    per_day = float(demand.input_tokens_per_day + demand.output_tokens_per_day) * (1.0 + asked.growth_fraction_per_year) ** asked.years
+    of, carried, per_day = cell.replica, wanted.demand.mean_rates(asked.years), wanted.tokens_per_day(asked.years)
+    by_hour = plan.replicas_mean * np.array((1.0,) if shape is None else shape.weights)
     row: dict[str, Any] = {
         "case": cell.case or of.system.name,
         "system": of.system.name,
+        wanted.quantity: wanted.value,
         "tokens_per_day": per_day,
+        "input_tokens": point.input_tokens,
+        "output_tokens": point.output_tokens,
         "prefix_hit_fraction": point.prefix_hit_fraction,
-        "requests_per_s": float(demand.peak_rates(asked.years).output_tokens_per_s) / point.output_tokens,
+        "requests_per_s": wanted.mean_requests_per_s(asked.years) * float(wanted.demand.peak_to_mean_ratio),
         "lower_bound_replicas": plan.lower_bound_replicas_peak,
-        "lower_bound_accelerator_h_per_day": plan.lower_bound_accelerator_h_per_day,
+        "lower_bound_accelerator_h_per_day": float(needed_replicas(by_hour, 0.0).mean()) * of.accelerators * _HOURS_PER_DAY,
         "accelerator_h_per_day": float(plan.accelerators * _HOURS_PER_DAY),
         "replicas_at_peak": plan.replicas_with_maintenance,
         "replicas": plan.replicas,

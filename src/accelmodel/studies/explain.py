@@ -15,6 +15,8 @@ from accelmodel.columns import HIGH, LOW
 from accelmodel.columns import column as described
 from accelmodel.errors import InputError
 from accelmodel.studies import grid
+from accelmodel.studies.demanded import lengths_of
+from accelmodel.studies.percentiles import NAMES
 from accelmodel.studies.run import SCHEMA, Cell, Context, study_kinds
 from accelmodel.studies.scenario import LOAD_KEYS, Scenario
 from accelmodel.studies.terms import SPREAD_EQUATION, PointTerms, Term, given, of_figure
@@ -57,7 +59,7 @@ def explain(run_dir: str | Path, *, study: str, row: int, column: str) -> Explan
     catalog = Library(folder / "inputs")
     scenario = parse(Scenario, _asked(document["inputs"]), folder / "run.json")
     asked: Any = scenario.studies[study]
-    again = Context(scenario, catalog, folder / "inputs")
+    again = Context(scenario, catalog, folder / "inputs", document["seed"])
     found = study_kinds()[asked.kind](again, asked).table.slice(row, 1).to_pylist()[0]
     if not _same(found.get(column), written[column]):
         versions = f"version {document['version']} of the engine wrote {written[column]}, this one finds {found.get(column)}"
@@ -115,7 +117,7 @@ def _plain(row: Mapping[str, Any], column: str) -> Term:
     return Term(column, row[column], known.unit, note=known.description)
 
 
-def _inputs(context: Context, cell: Cell, load: Mapping[str, Any], point: Mapping[str, Any]) -> dict[str, Term]:
+def _inputs(context: Context, cell: Cell, load: Mapping[str, Any], point: Mapping[str, Any], giver: str) -> dict[str, Term]:
     """Terms of a point's load: an axis, the scenario's keys, a workload's figures, or what was solved for."""
     case = "[base]" if cell.case is None else f"[base] and [cases.{cell.case}]"
     own = context.scenario.situation(cell.case)
@@ -123,7 +125,7 @@ def _inputs(context: Context, cell: Cell, load: Mapping[str, Any], point: Mappin
     found = {}
     for name in ("input_tokens", "output_tokens", "prefix_hit_fraction", "concurrency"):
         if name in load:
-            found[name] = given(name, point[name], "[axes]")
+            found[name] = given(name, point[name], giver)
         elif name in own:
             found[name] = given(name, point[name], case)
         elif figures.get(name) is not None:
@@ -136,9 +138,9 @@ def _inputs(context: Context, cell: Cell, load: Mapping[str, Any], point: Mappin
     return found
 
 
-def _point_terms(context: Context, cell: Cell, load: Mapping[str, Any]) -> PointTerms:
+def _point_terms(context: Context, cell: Cell, load: Mapping[str, Any], giver: str = "[axes]") -> PointTerms:
     point = context.point_at(cell, load)
-    return PointTerms(cell.replica, cell.money, point, _inputs(context, cell, load, point.to_dict()))
+    return PointTerms(cell.replica, cell.money, point, _inputs(context, cell, load, point.to_dict(), giver))
 
 
 def _label(cell: Cell, row: Mapping[str, Any], column: str) -> Term:
@@ -155,6 +157,8 @@ def _of_points(context: Context, asked: Any, row: int, found: Mapping[str, Any],
         if left < len(loads):
             if column in grid.labels(cell, 1):
                 return _label(cell, found, column)
+            if column in NAMES:
+                return _plain(found, column)  # a percentile has no parts: the simulation is the equation
             return _point_terms(context, cell, loads[left]).term(column)
         left -= len(loads)
     raise AssertionError("the row was found before")
@@ -165,7 +169,8 @@ class _FleetTerms:
 
     def __init__(self, context: Context, cell: Cell, asked: Any, row: Mapping[str, Any]) -> None:
         self.context, self.cell, self.asked, self.row = context, cell, asked, row
-        self.point = _point_terms(context, cell, {})
+        of_trace = ("input_tokens", "output_tokens", "prefix_hit_fraction") if getattr(asked, "trace", None) else ()
+        self.point = _point_terms(context, cell, {name: row[name] for name in of_trace}, "the trace")
 
     def term(self, column: str) -> Term:
         """The term of a column."""
@@ -226,16 +231,33 @@ class _FleetTerms:
     def _replicas(self) -> tuple[str, list[Term]]:
         if self.asked.kind != "demand":
             return "replicas that whole systems hold", [self.point.term("accelerators"), *self.of("fleet_accelerators")]
-        reserves = [self.asked_for(name) for name in ("maintenance_fraction", "availability_target_fraction")]
-        equation = "the smallest number of which enough are up with the target's probability"
-        return equation, [*self.of("replicas_at_peak"), *reserves, self.point.owner("failures_per_year"), self.point.owner("repair_time")]
+        reserves = [self.asked_for(name) for name in ("availability_target_fraction", "correlated_accelerators")]
+        names = ("failures_per_year", "repair_time", "host_failures_per_year", "host_repair_time")
+        known = self.cell.money.catalog.ownership(self.cell.money.owner).figures
+        figures = [self.point.owner(name) for name in names if getattr(known, name) is not None]
+        return "the smallest number of which enough are up with the target's probability", [*self.of("replicas_at_peak"), *reserves, *figures]
 
     def _replicas_at_peak(self) -> tuple[str, list[Term]]:
-        return "replicas that the peak needs / (1 - headroom) / (1 - drained)", [*self.of("lower_bound_replicas"), self.asked_for("headroom_fraction")]
+        proven = "replicas_planned" if self.row.get("replicas_proven") is None else "replicas_proven"
+        return "replicas that serve the peak / (1 - drained)", [*self.of(proven), self.asked_for("maintenance_fraction")]
+
+    def _replicas_proven(self) -> tuple[str, list[Term]]:
+        equation = "the planned number, or the least beyond it with which so many percent of the requests meet the targets in the simulator"
+        situation = self.cell.situation
+        targets = [given(key, situation[key], "[base] or the case") for key in ("ttft_s", "tpot_s") if key in situation]
+        return equation, [*self.of("replicas_planned"), *targets, *(self.asked_for(key) for key in ("percentile", "window_s", "routing"))]
+
+    def _replicas_planned(self) -> tuple[str, list[Term]]:
+        if self.asked.headroom_fraction is not None:
+            return "replicas that the peak needs / (1 - headroom)", [*self.of("lower_bound_replicas"), self.asked_for("headroom_fraction")]
+        keys = ("burstiness", "input_variation", "output_variation") if self.asked.trace is None else ("trace", "trace_rate_factor")
+        equation = "replicas that the peak needs x the percentile of the work in windows as long as the TTFT target (10 s at most) / its mean"
+        return equation, [*self.of("lower_bound_replicas"), self.asked_for("percentile"), *(self.asked_for(key) for key in keys)]
 
     def _lower_bound_replicas(self) -> tuple[str, list[Term]]:
         rates = [self.point.term(name) for name in ("input_tokens_per_s", "output_tokens_per_s")]
-        return "tokens a second at the peak / what a replica carries", [*self.of("tokens_per_day"), self.asked_for("peak_to_mean"), *rates]
+        peak = "peak_to_mean" if self.asked.shape is None else "shape"
+        return "tokens a second at the peak / what a replica carries", [*self.of("tokens_per_day"), self.asked_for(peak), *rates]
 
     def _it_power_mw(self) -> tuple[str, list[Term]]:
         return "accelerators x all-in IT power", [*self.of("fleet_accelerators"), self.point.accelerator("it_power")]
@@ -258,15 +280,12 @@ class _FleetTerms:
 
 
 def _of_fleets(context: Context, asked: Any, row: int, found: Mapping[str, Any], column: str) -> Term:
-    wanted = asked.fleet_accelerators if asked.kind == "fleet" else asked.tokens_per_day
-    left = row
+    del row
     for case in context.scenario.chosen(asked.cases):
-        cell = context.cell(case, context.scenario.situation(case))
-        if not context.point(cell).fits:
-            continue
-        if left < len(wanted):
+        own = {} if asked.kind == "fleet" else lengths_of(asked)
+        cell = context.cell(case, context.scenario.situation(case) | own)
+        if found["case"] == (cell.case or cell.replica.system.name):
             return _FleetTerms(context, cell, asked, found).term(column)
-        left -= len(wanted)
     raise AssertionError("the row was found before")
 
 

@@ -11,7 +11,8 @@ import pyarrow as pa
 from accelmodel.core.replica import Replica
 from accelmodel.errors import InputError
 from accelmodel.results.table import constant, table
-from accelmodel.studies.points import check_columns
+from accelmodel.studies.percentiles import Draw
+from accelmodel.studies.points import check_columns, percentile_names
 from accelmodel.studies.run import Cell, Context, StudyResult
 from accelmodel.studies.scenario import LOAD_KEYS, Points
 
@@ -24,24 +25,28 @@ _SHOWN = (
 def study(context: Context, asked: Points) -> StudyResult:
     """Evaluate the grid; loads that differ only in numbers run through the kernel as one array."""
     wanted = check_columns(asked.columns or None)
+    ranked = percentile_names(wanted)
+    draw = Draw(asked.burstiness, asked.input_variation, asked.output_variation, context.seed)
     tables: list[pa.Table] = []
     notes: list[str] = []
     for cell, loads in parts(context, asked):
         columns = context.points(cell, loads)
-        found = table({**labels(cell, len(loads)), **columns})
+        found = table({**labels(cell, len(loads)), **columns, **context.percentiles(cell, loads, ranked, draw)})
         misfits = len(loads) - int(columns["fits"].true_count)
         if misfits:
             notes.append(misfit(cell, misfits, len(loads), bool(columns["concurrency"].null_count)))
         if late := _late(cell, columns):
             notes.append(late)
         tables.append(found)
+    if ranked and draw.in_step and any(context.is_loop(cell, loads) for cell, loads in parts(context, asked)):
+        notes.append(draw.in_step)
     whole = pa.concat_tables(tables, promote_options="permissive").unify_dictionaries()
     summary = _summary(whole)
     if wanted:
         missing = [name for name in wanted if name not in whole.column_names]
         if missing:
             raise InputError(f"no point has the column '{missing[0]}'", key="columns", value=missing[0], allowed=whole.column_names)
-        whole = whole.select([name for name in ("case", *context.scenario.axes, *wanted) if name in whole.column_names])
+        whole = whole.select([name for name in dict.fromkeys(("case", *context.scenario.axes, *wanted)) if name in whole.column_names])
     shown = [name for name in (*context.scenario.axes, *(wanted or _SHOWN)) if name in whole.column_names]
     return StudyResult("points", whole, summary, notes, list(dict.fromkeys(shown)))
 

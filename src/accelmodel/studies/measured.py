@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -26,7 +26,7 @@ from accelmodel.catalog.readings import Readings
 from accelmodel.core.replica import Parallelism, Precision, Replica, Serving
 from accelmodel.errors import InputError
 
-Loading = Literal["closed", "saturated", "wave", "batch", "pools"]
+Loading = Literal["closed", "saturated", "wave", "batch", "pools", "open"]
 
 READINGS = "published-2026-11"
 NEEDED = ("model", "accelerator", "num_accelerators", "metric", "value")
@@ -35,7 +35,7 @@ _PREFILL, _DECODE = "disagg_prefill_workers_tp_pp_adp_moetp_moeep", "disagg_deco
 _LARGEST_TENSOR_PARALLEL = 8
 _DECODING_ACCELERATORS = 32.0  # of a decode pool of unknown size: the median of the known ones, whatever their load
 
-# Metric -> what of a prediction it is; a middle value is compared with the mean, a tail needs the simulator.
+# Metric -> what of a prediction it is; a middle value is compared with the mean, a tail is the simulator's.
 METRICS = {
     **dict.fromkeys(("ttft_ms", "ttft_ms_mean", "ttft_ms_p50"), "ttft_ms"),
     **dict.fromkeys(("tpot_ms", "tpot_ms_mean", "tpot_ms_p50"), "tpot_ms"),
@@ -51,6 +51,12 @@ METRICS = {
 }
 
 
+# What the simulator answers: any percentile of a latency of requests, and what a run at a rate measures besides.
+SIMULATED = re.compile(r"(ttft|tpot|e2e)_ms_p(\d\d)")
+_SIMULATED_AT_A_RATE = re.compile(r"(ttft|tpot|itl|e2e)_ms(_mean)?|(ttft|tpot|e2e)_ms_p\d\d|(output|total)_tok_s|req_s")
+SIMULATOR_ONLY = "predicted by the simulator"
+
+
 class Skipped(Exception):  # noqa: N818  not an error: the row is left out, and this says why
     """A row that is not predicted; the message is the reason."""
 
@@ -62,6 +68,9 @@ class Run:
     `copies` is how many replicas share the load, `concurrency` what each has of it (0 where the load is saturated). `options` are other ways to cut
     the same accelerators, where the source does not say and the fastest counts. Disaggregated runs have `prefill`, and how many of them (0: as
     many as it takes).
+
+    An open loop has `requests_per_s` of one replica (inf: all at once), evenly spaced or else as a Poisson process; `prompts` is how many were sent in all
+    (0: not published). `ttft_limit_s` and `tpot_limit_s` bound the 99th percentiles where the rate was raised until one was reached; inf: no limit known.
     """
 
     replica: Replica
@@ -75,22 +84,31 @@ class Run:
     options: tuple[tuple[Replica, float], ...] = ()
     label: str = ""
     assumed: tuple[str, ...] = ()
+    requests_per_s: float = 0.0
+    is_even: bool = False
+    prompts: int = 0
+    ttft_limit_s: float = math.inf
+    tpot_limit_s: float = math.inf
 
 
 @dataclass(frozen=True)
 class Measurements:
-    """Rows of a file, the run of each (by number, -1 where it is left out), the reason where it is, and whether a fit had better not trust the row."""
+    """Rows of a file, the run of each (by number, -1 where it is left out), the reason where it is, and whether a fit had better not trust the row.
+
+    `simulations` are the runs that only the simulator answers, by row; the closed forms leave those rows out, and so does every fit.
+    """
 
     rows: pd.DataFrame
     runs: tuple[Run, ...]
     run_of: tuple[int, ...]
     reasons: tuple[str | None, ...]
     doubtful: tuple[bool, ...] = ()
+    simulations: Mapping[int, Run] = field(default_factory=dict)
 
     @property
     def assumptions(self) -> list[str]:
         """What was assumed, each once."""
-        return sorted({text for run in self.runs for text in run.assumed})
+        return sorted({text for run in (*self.runs, *self.simulations.values()) for text in run.assumed})
 
 
 def read(path: str | Path | pd.DataFrame, needed: tuple[str, ...] = NEEDED, number: str = "value") -> pd.DataFrame:
@@ -124,25 +142,29 @@ def measurements(
     rows = read(path)
     reader = _Reader(library, library.readings(readings), priors or {})
     runs: list[Run] = []
-    known: dict[tuple[Any, ...], int | str] = {}
-    run_of, reasons, doubtful = [], [], []
+    known: dict[tuple[Any, ...], int | Run | str] = {}
+    run_of, reasons, doubtful, simulations = [], [], [], dict[int, Run]()
     columns = [str(name) for name in rows.columns if name not in _OWN]
-    for row in rows.to_dict("records"):
-        clean = {str(name): None if _is_missing(value) else value for name, value in row.items()}
-        key = tuple(clean[name] for name in columns)
+    every = [{str(name): None if _is_missing(value) else value for name, value in row.items()} for row in rows.to_dict("records")]
+    keys = [tuple(clean[name] for name in columns) for clean in every]
+    reader.measured = {(key, str(clean["metric"])): clean["value"] for key, clean in zip(keys, every, strict=True) if clean["value"] is not None}
+    for number, (clean, key) in enumerate(zip(every, keys, strict=True)):
         if key not in known:
-            try:
+            known[key] = reader.run_or_reason(clean, key)
+            run = known[key]
+            if isinstance(run, Run) and run.load != "open":
                 known[key] = len(runs)
-                runs.append(reader.run(clean))
-            except Skipped as reason:
-                known[key] = str(reason)
+                runs.append(run)
         found = known[key]
-        why = found if isinstance(found, str) else reader.metric_reason(clean, runs[found])
-        run_of.append(-1 if isinstance(found, str) or why is not None else found)
+        run = runs[found] if isinstance(found, int) else found
+        why = run if isinstance(run, str) else reader.metric_reason(clean, run)
+        if why == SIMULATOR_ONLY and isinstance(run, Run):
+            simulations[number] = run
+        run_of.append(found if isinstance(found, int) and why is None else -1)
         reasons.append(why)
         texts = {name: _text(value) for name, value in clean.items()}
         doubtful.append(any(doubt.holds(texts) for doubt in reader.rules.doubts))
-    return Measurements(rows, tuple(runs), tuple(run_of), tuple(reasons), tuple(doubtful))
+    return Measurements(rows, tuple(runs), tuple(run_of), tuple(reasons), tuple(doubtful), simulations)
 
 
 def _is_missing(value: Any) -> bool:
@@ -162,6 +184,14 @@ class _Reader:
     priors: Mapping[str, Calibration] = field(default_factory=dict)
     replicas: dict[tuple[Any, ...], Replica] = field(default_factory=dict)
     assumed: list[str] = field(default_factory=list)
+    measured: Mapping[tuple[Any, str], float] = field(default_factory=dict)
+
+    def run_or_reason(self, row: Mapping[str, Any], key: Any) -> Run | str:
+        """The run of a row, or the reason why it is none; `key` is what the rows of one run share."""
+        try:
+            return self.run(row, {name: self.measured.get((key, name)) for name in ("output_tok_s", "req_s")})
+        except Skipped as reason:
+            return str(reason)
 
     @cached_property
     def systems(self) -> dict[str, list[System]]:
@@ -172,8 +202,8 @@ class _Reader:
             found.setdefault(system.accelerator, []).append(system)
         return {name: sorted(systems, key=lambda system: (system.accelerators, system.name)) for name, systems in found.items()}
 
-    def run(self, row: Mapping[str, Any]) -> Run:
-        """The run of a row; Skipped where it is none."""
+    def run(self, row: Mapping[str, Any], rates: Mapping[str, float | None]) -> Run:
+        """The run of a row; Skipped where it is none. `rates` are what the same run measured of its throughput."""
         self.assumed = []
         self.check(row)
         model, accelerator = self.model(row), self.accelerator(row)
@@ -191,7 +221,7 @@ class _Reader:
         precision = Precision(weights, self.kv(row, texts), self.said(texts, "compute"))
         build = _Build(self, row, texts, model, accelerator, engine, precision)
         try:
-            return build.pools() if load == "pools" else build.run(load)
+            return build.pools() if load == "pools" else build.open(rates) if load == "open" else build.run(load)
         except InputError as error:
             raise Skipped(f"cannot run: {error.message}") from None
 
@@ -201,8 +231,6 @@ class _Reader:
             raise Skipped("trust C: the source itself warns of it")
         if special := _text(row.get("special")):
             raise Skipped(f"special: {special}")
-        if row.get("scenario") == "server" or "mlperf scenario=interactive" in _text(row.get("note")):
-            raise Skipped("Poisson arrivals: needs the simulator")
 
     def model(self, row: Mapping[str, Any]) -> Model:
         try:
@@ -257,8 +285,8 @@ class _Reader:
         text = texts.get("load_as_published", "")
         if row.get("serving_mode") == "disaggregated" or _PAIRS.search(texts.get("note", "")):
             return "pools"
-        if "qps=" in text or "asynchronous@" in text or "req/s" in text:
-            raise Skipped("open loop at a rate: needs the simulator")
+        if _RATE.search(text) or row.get("scenario") == "server":
+            return "open"
         said: Loading | None = self.said(texts, "load")
         if said is not None:
             return said
@@ -277,16 +305,14 @@ class _Reader:
         metric = str(row["metric"])
         if row["value"] is None or not 0 < float(row["value"]) < math.inf:
             return "the value is not a positive number"
-        if re.search(r"_p\d\d+$", metric) and not metric.endswith("_p50"):
-            return "a tail percentile: needs the simulator"
-        if metric not in METRICS:
+        if metric not in METRICS and not re.search(r"_p\d\d+$", metric):
             return f"no such metric of a replica: {metric}"
         texts = {name: _text(value) for name, value in row.items()} | {"serving_engine": run.replica.engine}
         for exclusion in self.rules.exclusions:
             above = exclusion.batch_above is not None and run.concurrency <= exclusion.batch_above
             if exclusion.metrics and not above and metric.startswith(exclusion.metrics) and exclusion.holds(texts):
                 return exclusion.reason
-        return None
+        return _simulator_or_reason(metric, run)
 
     def system(self, accelerator: Accelerator, count: float) -> System:
         """The smallest system of an accelerator that holds so many of it, or else the largest."""
@@ -304,6 +330,24 @@ class _Reader:
         return self.replicas[key]
 
 
+def _simulator_or_reason(metric: str, run: Run) -> str | None:
+    """None where a closed form predicts a metric of a run, SIMULATOR_ONLY where the simulator does, or the reason why nothing does."""
+    if metric in METRICS and run.load != "open":
+        return None
+    if re.fullmatch(r"itl_ms_p\d+", metric):
+        return "a percentile of the time between single tokens: the simulator times requests"
+    if run.load == "open":
+        return SIMULATOR_ONLY if _SIMULATED_AT_A_RATE.fullmatch(metric) else f"{metric} is not what the simulator gives at a rate"
+    if not SIMULATED.fullmatch(metric):
+        return f"no such percentile: {metric}"
+    if run.load == "pools":
+        return "a tail of pools apart: the simulator has no closed loop of clients there"
+    return SIMULATOR_ONLY if run.load in ("closed", "wave") else f"a tail of a load of kind '{run.load}': nothing for the simulator to send"
+
+
+_RATE = re.compile(r"(?:qps=|asynchronous@)([\d.]+|inf)|([\d.]+) req/s")
+_EVEN = "asynchronous@"  # a load generator that spaces its requests evenly
+_PROMPTS = re.compile(r"(\d[\d,]*) (?:prompts|requests)")
 _PAIRS = re.compile(r"(\d+)p(\d+)d workers of tp(\d+)")
 _WORKERS = re.compile(r"'?(\d*)'?, (\d+), (\d+), (\d+), (\d+), (\d+)")
 _SEQUENCE = re.compile(r"compiled seq len (\d+)|(\d{4,}) compiled seq|seq (\d{4,})")
@@ -353,7 +397,49 @@ class _Build:
             options=tuple(options[1:]),
             label=self.texts.get("engine", ""),
             assumed=tuple(self.reader.assumed),
+            prompts=self.prompts(),
         )
+
+    def open(self, rates: Mapping[str, float | None]) -> Run:
+        """A run at a rate: the one stated, or that at which the run's answers came."""
+        text = self.texts.get("load_as_published", "")
+        options = self.run("saturated")
+        stated = _RATE.search(text)
+        if stated:
+            rate = float(next(part for part in stated.groups() if part))
+            self.reader.assumed.append(
+                f"requests {'evenly spaced' if _EVEN in text else 'arrive as a Poisson process'}, all of the mean length ({self.row.get('source')})"
+            )
+        else:
+            rate = self.measured_rate(rates, options.output_tokens)
+            self.reader.assumed.append(f"requests arrive as a Poisson process at the rate of the answers, all of the mean length ({self.row.get('source')})")
+        limits = [self.limit(name) for name in ("ttft_limit", "tpot_limit")]
+        return replace(
+            options,
+            load="open",
+            requests_per_s=rate / options.copies,
+            is_even=_EVEN in text,
+            prompts=self.prompts(),
+            ttft_limit_s=limits[0],
+            tpot_limit_s=limits[1],
+            assumed=tuple(self.reader.assumed),
+        )
+
+    def measured_rate(self, rates: Mapping[str, float | None], output_tokens: float) -> float:
+        """Requests per second of a run that publishes its throughput alone."""
+        if rates["output_tok_s"] is None:
+            raise Skipped("arrivals at a rate that is not published: nothing for the simulator to send")
+        return rates["output_tok_s"] / output_tokens
+
+    def limit(self, name: str) -> float:
+        """A bound on a 99th percentile, s; inf where none is known."""
+        figure = (self.reader.said(self.texts, name) or {}).get(self.model.name)
+        return math.inf if figure is None else float(figure.si)
+
+    def prompts(self) -> int:
+        """Requests that a benchmark sent; 0 where it does not say."""
+        told = _PROMPTS.search(self.texts.get("load_as_published", "") + "; " + self.texts.get("note", ""))
+        return int(told[1].replace(",", "")) if told else 0
 
     def users(self, load: Loading, copies: float) -> float:
         """Clients or batch of one replica; 0 where the load is saturated."""

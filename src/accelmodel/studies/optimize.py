@@ -16,14 +16,16 @@ from accelmodel.catalog.models import Model
 from accelmodel.core.replica import Parallelism, Replica
 from accelmodel.errors import InputError
 from accelmodel.studies.money import DEVICE_TIME, HOME_SITE, OWNER, Money, library, money
-from accelmodel.studies.points import check_targets, columns_of, load_of, money_record, replica
+from accelmodel.studies.points import check_targets, columns_of, load_of, money_record, ranked_columns, replica
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from accelmodel.studies.percentiles import Draw
     from accelmodel.studies.points import Array, Load
 
 _PER_ACCELERATOR = "output_tokens_per_s_per_accelerator"
+_LOAD_TOLERANCE = 0.02  # of the largest load at a percentile
 RANKINGS = {"cost_usd_per_mtok": False, _PER_ACCELERATOR: True, "margin_fraction": True}
 
 
@@ -113,6 +115,35 @@ def _candidates(ways: list[Replica], terms: Money, load: Load, ttft_s: float, tp
     return _Candidates([one for one, meets in zip(ways, meeting, strict=True) if meets], terms, concurrency[meeting], worth[meeting])
 
 
+def _searched(
+    lib: Library,
+    the_model: Model,
+    systems: list[str],
+    options: Mapping[str, Any],
+    lengths: tuple[float, float, float],
+    targets: tuple[float, float],
+    by: str,
+    money_terms: Mapping[str, Any],
+) -> tuple[list[_Candidates], InputError | None]:
+    """Candidates of every system under every combination of options, and the figure that one of the systems lacks."""
+    found: list[_Candidates] = []
+    lacking: InputError | None = None
+    for name, chosen in itertools.product(systems, choices(options)):
+        try:
+            ways = [one for one in cuts(lib, the_model, name, **chosen) if one.memory.pool_bytes > 0.0]
+            if not ways:
+                continue
+            terms = money(ways[0], **money_terms, catalog=lib)
+            if by == "margin_fraction" and not terms.sells(ways[0]):
+                raise InputError(f"ranking by '{by}' needs an offer by the token", key="offer", value=by)
+            found.append(_candidates(ways, terms, _load(ways[0], lengths, 1.0), *targets, by))
+        except InputError as error:
+            if error.key not in AcceleratorFigures.model_fields:
+                raise
+            lacking = error  # a figure that this system's accelerator has not; another's may
+    return found, lacking
+
+
 def _check_single(**numbers: Any) -> None:
     for key, value in numbers.items():
         if value is not None and np.ndim(value):
@@ -138,6 +169,10 @@ def optimize(
     tier: str = "standard",
     attribution: str = DEVICE_TIME,
     purchase_usd: float | None = None,
+    percentile: int | None = None,
+    input_variation: float = 0.0,
+    output_variation: float = 0.0,
+    seed: int = 0,
     catalog: Library | None = None,
     **options: Any,
 ) -> pa.Table:
@@ -145,13 +180,15 @@ def optimize(
 
     Each replica runs the largest load that meets the targets; `by` ranks (cost_usd_per_mtok, output_tokens_per_s_per_accelerator, margin_fraction),
     `options` are the others of a replica (weights, kv, engine, mode, pipeline_parallel ...): one value for all, or a list of values to search over.
-    InputError where nothing fits, or nothing meets the targets.
+    With a `percentile` (50, 90, 95, 99) the targets bound that one of the requests' latencies instead: the rows that would be shown are simulated, lengths
+    varying as said (`percentiles.Draw`), each is run at the largest load that meets the targets so, and they are ranked anew; other replicas are not looked at
+    but where one of these meets no target. InputError where nothing fits, or nothing meets the targets.
     """
     import pyarrow as pa
 
-    from accelmodel.results.table import dated, table
-    from accelmodel.studies.grid import replica_labels
+    from accelmodel.results.table import dated
 
+    tail = _tail(percentile, ttft_s, tpot_s, input_variation, output_variation, seed)
     if top < 1:
         raise InputError("must be at least 1", key="top", value=top)
     if by not in RANKINGS:
@@ -162,33 +199,9 @@ def optimize(
     ttft_s, tpot_s = (math.inf if target is None else target for target in (ttft_s, tpot_s))
     check_targets(ttft_s, tpot_s)
     systems = [system] if isinstance(system, str) else list(system)
-    found: list[_Candidates] = []
-    lacking: InputError | None = None
-    for name, chosen in itertools.product(systems, choices(options)):
-        try:
-            ways = [one for one in cuts(lib, the_model, name, **chosen) if one.memory.pool_bytes > 0.0]
-            if not ways:
-                continue
-            load = load_of(ways[0], input_tokens=input_tokens, output_tokens=output_tokens, concurrency=1.0, prefix_hit_fraction=prefix_hit_fraction)
-            terms = money(
-                ways[0],
-                offer=offer,
-                books=books,
-                occupancy=occupancy,
-                site=site,
-                owner=owner,
-                tier=tier,
-                attribution=attribution,
-                purchase_usd=purchase_usd,
-                catalog=lib,
-            )
-            if by == "margin_fraction" and not terms.sells(ways[0]):
-                raise InputError(f"ranking by '{by}' needs an offer by the token", key="offer", value=by)
-            found.append(_candidates(ways, terms, load, ttft_s, tpot_s, by))
-        except InputError as error:
-            if error.key not in AcceleratorFigures.model_fields:
-                raise
-            lacking = error  # a figure that this system's accelerator has not; another's may
+    money_terms = {"offer": offer, "books": books, "occupancy": occupancy, "site": site, "owner": owner, "tier": tier}
+    money_terms |= {"attribution": attribution, "purchase_usd": purchase_usd}
+    found, lacking = _searched(lib, the_model, systems, options, (input_tokens, output_tokens, prefix_hit_fraction), (ttft_s, tpot_s), by, money_terms)
     every = [(part, index) for part in found for index in range(len(part.replicas))]
     if not every and lacking is not None:
         raise lacking
@@ -198,16 +211,91 @@ def optimize(
     if np.isnan(worth).all():
         raise InputError(f"no replica has a '{by}': its figures are unknown", key="by", value=by)
     order = np.argsort(np.where(np.isnan(worth), math.inf, -worth if RANKINGS[by] else worth), kind="stable")
-    rows, dates = [], set[str]()
-    for part, index in (every[place] for place in order[:top].tolist()):
-        one = part.replicas[index]
-        load = load_of(
-            one,
-            input_tokens=input_tokens,
-            output_tokens=output_tokens,
-            concurrency=float(part.concurrency[index]),
-            prefix_hit_fraction=prefix_hit_fraction,
-        )
-        rows.append(table({**replica_labels(one, 1), **columns_of(one, load, part.terms)}))
+    rows, dates = _shown((every[place] for place in order.tolist()), (input_tokens, output_tokens, prefix_hit_fraction), top, tail)
+    if not rows:
+        raise InputError(f"no replica of '{the_model.name}' on these systems meets the targets at this percentile", key="percentile", value=percentile)
+    if tail is not None:
+        rows.sort(key=lambda row: _rank(row, by))
+    whole = dated(pa.concat_tables(rows, promote_options="permissive").unify_dictionaries(), dates)
+    return whole if tail is None else whole.replace_schema_metadata({**(whole.schema.metadata or {}), "seed": str(seed)})
+
+
+def _shown(ranked: Iterator[tuple[_Candidates, int]], lengths: tuple[float, float, float], top: int, tail: _Tail | None) -> tuple[list[pa.Table], set[str]]:
+    """Rows of the first `top` candidates, at the loads that a tail allows where one is asked for, and the dates of their prices."""
+    from accelmodel.results.table import table
+    from accelmodel.studies.grid import replica_labels
+
+    rows, dates = list[Any](), set[str]()
+    for part, index in ranked:
+        one, clients, more = part.replicas[index], float(part.concurrency[index]), dict[str, Any]()
+        if tail is not None:
+            more["mean_target_concurrency"] = np.array([clients])
+            clients = float(tail.largest(one, part.terms, lengths, clients))
+            if not clients:
+                continue
+            more |= ranked_columns(one, _load(one, lengths, clients), part.terms, tail.names, tail.draw)
+        rows.append(table({**replica_labels(one, 1), **columns_of(one, _load(one, lengths, clients), part.terms), **more}))
         dates |= part.terms.price_dates(one.accelerator)
-    return dated(pa.concat_tables(rows, promote_options="permissive").unify_dictionaries(), dates)
+        if len(rows) == top:
+            break
+    return rows, dates
+
+
+def _load(one: Replica, lengths: tuple[float, float, float], clients: float) -> Load:
+    """So many clients; `lengths` are input tokens, output tokens and the share of the input that a prefix cache serves."""
+    return load_of(one, input_tokens=lengths[0], output_tokens=lengths[1], prefix_hit_fraction=lengths[2], concurrency=clients)
+
+
+def _rank(row: pa.Table, by: str) -> float:
+    """What sorts a row of one replica, the best first; unknown ones last."""
+    worth = row[by][0].as_py()
+    return math.inf if worth is None else -worth if RANKINGS[by] else worth
+
+
+@dataclass(frozen=True)
+class _Tail:
+    """Latency targets (s; inf: none) at a percentile, and what is drawn to find it."""
+
+    ttft_s: float
+    tpot_s: float
+    names: tuple[str, str]
+    draw: Draw
+
+    def largest(self, one: Replica, terms: Money, lengths: tuple[float, float, float], clients: float) -> int:
+        """The largest number of clients whose percentiles meet the targets, sought from `clients` on, to within 2 % or one; 0 where there is none.
+
+        At most as many as the KV pool holds: more would only wait.
+        """
+        from accelmodel.serving.targets import largest_concurrency
+        from accelmodel.studies.percentiles import largest_within
+
+        isl, osl, hit = (np.array([float(value)]) for value in lengths)
+        most = float(largest_concurrency(one.constants, isl, osl, hit, capped=one.capped_constants)[0, 0])
+        known: dict[float, bool] = {}
+
+        def holds(load: float) -> bool:
+            whole = float(math.floor(load))
+            if not 1.0 <= whole <= most:
+                return False
+            if whole not in known:
+                found = ranked_columns(one, _load(one, lengths, whole), terms, self.names, self.draw)
+                known[whole] = all(not found[name][0] > target for name, target in zip(self.names, (self.ttft_s, self.tpot_s), strict=True))
+            return known[whole]
+
+        return math.floor(largest_within(holds, clients, _LOAD_TOLERANCE))
+
+
+def _tail(percentile: int | None, ttft_s: float | None, tpot_s: float | None, input_variation: float, output_variation: float, seed: int) -> _Tail | None:
+    """What a percentile asks for; None where there is none. InputError for one that is not simulated, or without a target."""
+    from accelmodel.studies.percentiles import Draw
+    from accelmodel.studies.simulate import PERCENTILES
+
+    if percentile is None:
+        return None
+    if percentile not in PERCENTILES:
+        raise InputError("is none of the percentiles that are simulated", key="percentile", value=percentile, allowed=tuple(map(str, PERCENTILES)))
+    if ttft_s is None and tpot_s is None:
+        raise InputError("needs a latency target: ttft_s, tpot_s or both", key="percentile", value=percentile)
+    first_s, token_s = (math.inf if target is None else target for target in (ttft_s, tpot_s))
+    names = (f"time_to_first_token_p{percentile}_s", f"time_per_output_token_p{percentile}_s")
+    return _Tail(first_s, token_s, names, Draw(input_variation=input_variation, output_variation=output_variation, seed=seed))

@@ -25,6 +25,7 @@ from accelmodel.studies.money import DEVICE_TIME, HOME_SITE, OWNER, Money, libra
 if TYPE_CHECKING:
     from accelmodel.serving.steady_state import Grid
     from accelmodel.studies.kernel import Wanted
+    from accelmodel.studies.percentiles import Draw
 
 Array = npt.NDArray[np.float64]
 
@@ -151,6 +152,10 @@ def evaluate(
     tier: str = "standard",
     attribution: str = DEVICE_TIME,
     purchase_usd: float | None = None,
+    burstiness: float = 1.0,
+    input_variation: float = 0.0,
+    output_variation: float = 0.0,
+    seed: int = 0,
     catalog: Library | None = None,
 ) -> Any:
     """Operating points of a replica: scalars give one `Point`, arrays broadcast to a `pyarrow.Table`.
@@ -161,6 +166,10 @@ def evaluate(
     "device-time", "price-weights", "blended" or "output-only"; `purchase_usd` replaces the owner's price of an accelerator with its share of the server.
     `prefix_cache` names a workload with a measured curve of prefix hits: the hit fraction is then what the spare KV pool serves at this load, in place of
     `prefix_hit_fraction`. Raises InputError for a load that is not positive and finite, and for unknown names.
+
+    `columns` may name percentiles, as `simulate` has them (`time_to_first_token_p99_s`, also `..._p99_sampling_error_s`): the simulator makes them, of
+    requests that a closed loop of clients sends, or that arrive at the rate; `burstiness`, `input_variation`, `output_variation` and `seed` say what is drawn
+    (`percentiles.Draw`), and nothing else depends on them.
     """
     if not isinstance(replica, Replica):
         raise InputError("must be a replica: accelmodel.replica(model=..., system=...)", key="replica", value=replica)
@@ -178,11 +187,35 @@ def evaluate(
     )
     offers = offer if offer is None or isinstance(offer, str) else tuple(offer)
     terms = _money_of(replica, offers, books, occupancy, site, owner, tier, attribution, purchase_usd, catalog)
+    asked = percentile_names(wanted)
+    others = wanted if wanted is None else tuple(name for name in wanted if name not in asked)
+    ranked, metadata = dict[str, Array](), dict[str, str](attribution=terms.attribution)
+    if asked:
+        from accelmodel.studies.percentiles import Draw
+
+        ranked = ranked_columns(replica, load, terms, asked, Draw(burstiness, input_variation, output_variation, seed))
+        metadata["seed"] = str(seed)
     if load.scalar:
-        return point_of(replica, load, terms, wanted)
+        point = point_of(replica, load, terms, others)
+        return _with_ranked(point if others != () else Point({}), ranked, wanted) if asked else point
     from accelmodel.results.table import table
 
-    return table(columns_of(replica, load, terms, wanted), {"attribution": terms.attribution}, terms.price_dates(replica.accelerator))
+    found = columns_of(replica, load, terms, others) | ranked
+    return table({name: found[name] for name in wanted or found}, metadata, terms.price_dates(replica.accelerator))
+
+
+def ranked_columns(replica: Replica, load: Load, terms: Money, names: Sequence[str], draw: Draw) -> dict[str, Array]:
+    """Percentiles of a load's points, by the simulator; NaN where a point does not run."""
+    from accelmodel.studies.percentiles import percentiles
+
+    fits = columns_of(replica, load, terms, ("fits",))["fits"].to_numpy(zero_copy_only=False)
+    return percentiles(replica, load, fits, names, draw)
+
+
+def _with_ranked(point: Point, ranked: Mapping[str, Array], wanted: Sequence[str] | None) -> Point:
+    """The one point with its percentiles, its columns in the order wanted."""
+    values = point.to_dict() | {name: None if math.isnan(seconds[0]) else float(seconds[0]) for name, seconds in ranked.items()}
+    return Point({name: values[name] for name in wanted or values})
 
 
 @functools.lru_cache(maxsize=512)
@@ -214,11 +247,12 @@ def _money_of(
 
 @dataclass(frozen=True)
 class Load:
-    """Loads that broadcast: the grid of INPUTS, and which of its points no concurrency carries (None: all run)."""
+    """Loads that broadcast: the grid of INPUTS, which of its points no concurrency carries (None: all run), and the rate of each where that is the load."""
 
     grid: Grid
     impossible: npt.NDArray[np.bool_] | None
     scalar: bool
+    requests_per_s: Array | None = None
 
     def input(self, name: str) -> Array:
         """One of the inputs, copied out to every point; NaN for the concurrency of an impossible load."""
@@ -267,10 +301,10 @@ def load_of(
     flat = [np.ascontiguousarray(np.broadcast_to(array, shape)).reshape(-1) for array in arrays]
     if prefix_cache is not None:
         flat[3] = _hits(replica, flat, key if given else None, prefix_cache)
-    solved = _concurrency(replica, flat, key if given else None, ttft_s, tpot_s)
+    solved, rate = _concurrency(replica, flat, key if given else None, ttft_s, tpot_s), flat[2] if key == "requests_per_s" else None
     impossible = np.isnan(solved)
     flat[2] = np.where(impossible, 1.0, solved)
-    return Load(Grid.of(*flat), impossible if impossible.any() else None, scalar=shape == ())
+    return Load(Grid.of(*flat), impossible if impossible.any() else None, scalar=shape == (), requests_per_s=rate)
 
 
 def _check_point(replica: Replica, input_tokens: float, output_tokens: float, concurrency: float, hit: float) -> None:
@@ -352,10 +386,22 @@ def check_columns(columns: Sequence[str] | None) -> tuple[str, ...] | None:
     """The wanted columns, each known; InputError with the nearest name otherwise."""
     if columns is None:
         return None
+    ranked = percentile_names(columns)
     for name in columns:
-        if name not in COLUMNS and name.removesuffix(LOW).removesuffix(HIGH) not in _BOUNDED_FROM:
-            raise InputError(f"no column is called '{name}'", key="columns", value=name, allowed=COLUMNS)
+        if name not in COLUMNS and name not in ranked and name.removesuffix(LOW).removesuffix(HIGH) not in _BOUNDED_FROM:
+            from accelmodel.studies.percentiles import NAMES
+
+            raise InputError(f"no column is called '{name}'", key="columns", value=name, allowed=(*COLUMNS, *NAMES))
     return tuple(columns)
+
+
+def percentile_names(columns: Sequence[str] | None) -> tuple[str, ...]:
+    """Those of some columns that only a simulation gives."""
+    if columns is None or not any("_p" in name and name not in COLUMNS for name in columns):
+        return ()
+    from accelmodel.studies.percentiles import NAMES
+
+    return tuple(name for name in columns if name in NAMES)
 
 
 _LOAD = ("input_tokens", "output_tokens", "concurrency", "prefix_hit_fraction")
@@ -405,7 +451,7 @@ def plan(replica: Replica, terms: Money, columns: tuple[str, ...] | None) -> Pla
         "calibrated": "extrapolated" if replica.is_extrapolated else "measured",
     }
     first = (*_LOAD, *_SERVED, *numbers, *fixed)
-    order = columns or (*first, *(name for name in own if name not in first))
+    order = (*first, *(name for name in own if name not in first)) if columns is None else columns
     for name in order:
         if name.removesuffix(LOW).removesuffix(HIGH) in _SOLD and not sells:
             raise InputError(f"column '{name}' needs an offer that sells tokens, or hours on the cloud's books", key="offer", value=name)

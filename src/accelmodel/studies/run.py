@@ -17,13 +17,15 @@ from accelmodel.core.replica import Replica
 from accelmodel.errors import InputError
 from accelmodel.studies.assumptions import Assumption, assumptions, sources
 from accelmodel.studies.money import Money, library, money
-from accelmodel.studies.points import Load, Point, columns_of, load_of, point_of, replica
+from accelmodel.studies.points import Load, Point, columns_of, load_of, point_of, ranked_columns, replica
 from accelmodel.studies.scenario import LOAD_KEYS, MONEY_KEYS, REPLICA_KEYS, TARGET_KEYS, Scenario, blamed, load
 from accelmodel.studies.traces import Trace, trace_file
 
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
+
+    from accelmodel.studies.percentiles import Draw
 
 ALONG_AXES = ("points", "margin")  # kinds of study that run over the axes
 SCHEMA = "accelmodel.run/1"
@@ -200,6 +202,14 @@ class Context:
         """Columns of a cell's operating points at some loads (each overriding keys of the situation)."""
         return columns_of(cell.replica, self._load(cell, loads), cell.money)
 
+    def percentiles(self, cell: Cell, loads: Sequence[Mapping[str, Any]], names: Sequence[str], draw: Draw) -> dict[str, Any]:
+        """Percentiles of a cell's operating points at some loads."""
+        return ranked_columns(cell.replica, self._load(cell, loads), cell.money, names, draw) if names else {}
+
+    def is_loop(self, cell: Cell, loads: Sequence[Mapping[str, Any]]) -> bool:
+        """Whether clients send the loads of a cell, not a rate."""
+        return "requests_per_s" not in cell.situation and not any("requests_per_s" in one for one in loads)
+
     def point(self, cell: Cell) -> Point:
         """The operating point of a cell's own load."""
         return self.point_at(cell, {})
@@ -236,6 +246,7 @@ def study_kinds() -> dict[str, Callable[[Context, Any], StudyResult]]:
         parity,
         price_shock,
         refresh,
+        schedule,
         sensitivity,
         uncertainty,
         waterfall,
@@ -245,6 +256,7 @@ def study_kinds() -> dict[str, Callable[[Context, Any], StudyResult]]:
         "points": grid.study,
         "fleet": fleet.study,
         "demand": demand.study,
+        "schedule": schedule.study,
         "price-shock": price_shock.study,
         "day": day.study,
         "ownership": ownership.study,

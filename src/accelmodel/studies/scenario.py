@@ -5,10 +5,10 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from accelmodel.catalog.figures import Name, Strict, parse, read_toml
 from accelmodel.catalog.library import Library
@@ -100,11 +100,17 @@ class Range(Strict):
 
 
 class Points(Strict):
-    """Operating points of every case at every value of the axes."""
+    """Operating points of every case at every value of the axes.
+
+    `columns` may name percentiles (`time_to_first_token_p99_s`): the simulator makes them, of arrivals and lengths that vary as the other keys say.
+    """
 
     kind: Literal["points"]
     cases: tuple[str, ...] = ()
     columns: tuple[str, ...] = ()
+    burstiness: _Positive = 1.0
+    input_variation: Annotated[float, Field(ge=0)] = 0.0
+    output_variation: Annotated[float, Field(ge=0)] = 0.0
 
 
 class Fleet(Strict):
@@ -114,6 +120,60 @@ class Fleet(Strict):
     cases: tuple[str, ...] = ()
     fleet_accelerators: tuple[_Count, ...] = Field(min_length=1)
     reference: str | None = None
+
+
+def _listed(value: Any) -> Any:
+    """A single number as a list of one."""
+    return value if isinstance(value, (list, tuple)) else (value,)
+
+
+_Demands = Annotated[tuple[_Positive, ...], Field(min_length=1), BeforeValidator(_listed)]
+_DEMANDS = ("tokens_per_day", "requests_per_day", "users")
+_OF_USERS = ("sessions_per_user_day", "turns_per_session", "input_tokens_per_turn", "output_tokens_per_turn")
+
+
+class Demanded(Strict):
+    """A demand, or several: exactly one of `tokens_per_day` (in the situation's mix of input and output), `requests_per_day` (of the situation's lengths) and
+    `users`, each a number or a list.
+
+    Of users, `sessions_per_user_day` and `turns_per_session` are needed, and `input_tokens_per_turn` and `output_tokens_per_turn`: the context grows by turn.
+    `system_prompt_tokens` stand before it (none), and `context_hit_fraction` of what was sent before is still in the prefix cache (all). The peak over the
+    mean is that of the `shape`, a name of the catalogue, or is given as `peak_to_mean`. Growth compounds over `years`.
+    """
+
+    tokens_per_day: _Demands | None = None
+    requests_per_day: _Demands | None = None
+    users: _Demands | None = None
+    sessions_per_user_day: _Positive | None = None
+    turns_per_session: Annotated[float, Field(ge=1)] | None = None
+    input_tokens_per_turn: _Positive | None = None
+    output_tokens_per_turn: _Positive | None = None
+    system_prompt_tokens: Annotated[float, Field(ge=0)] | None = None
+    context_hit_fraction: _Share | None = None
+    shape: str | None = None
+    peak_to_mean: Annotated[float, Field(ge=1)] | None = None
+    growth_fraction_per_year: Annotated[float, Field(gt=-1)] = 0.0
+    years: Annotated[float, Field(ge=0)] = 0.0
+
+    @property
+    def _own(self) -> bool:
+        """Whether there is a demand beside the quantities: what a trace asks for."""
+        return False
+
+    @model_validator(mode="after")
+    def _is_one_demand(self) -> Self:
+        given = [key for key in _DEMANDS if getattr(self, key) is not None]
+        if len(given) != 1 and not (self._own and not given):
+            raise ValueError(f"give exactly one of {', '.join(_DEMANDS)}, not {' and '.join(given) or 'none'}")
+        if (self.shape is None) == (self.peak_to_mean is None):
+            raise ValueError("give the load's shape or its peak_to_mean: one of them")
+        missing = [key for key in _OF_USERS if getattr(self, key) is None]
+        if self.users is not None and missing:
+            raise ValueError(f"a demand of users needs {', '.join(missing)}")
+        needless = [key for key in (*_OF_USERS, "system_prompt_tokens", "context_hit_fraction") if getattr(self, key) is not None]
+        if self.users is None and needless:
+            raise ValueError(f"{needless[0]} is of users, of which none are given")
+        return self
 
 
 class Reserved(Strict):
@@ -156,25 +216,83 @@ class SiteRoom(Strict):
     facility_power_mw: _Positive | None = None
 
 
-class DemandStudy(Reserved, Trafficked):
-    """A fleet for a demand: tokens a day (input and output, in the situation's mix), or what a trace asks for, and the peak over the mean.
-
-    A trace without tokens is the demand itself, its rate x `trace_rate_factor` that of the peak. Growth compounds over `years`. `sites` are filled in order.
-    """
+class DemandStudy(Demanded, Reserved, Trafficked):
+    """A fleet for a demand, or for what a trace asks for: its rate x `trace_rate_factor` is then that of the peak. `sites` are filled in order."""
 
     kind: Literal["demand"]
     cases: tuple[str, ...] = ()
-    tokens_per_day: tuple[_Positive, ...] = ()
-    peak_to_mean: Annotated[float, Field(ge=1)] = 1.0
-    growth_fraction_per_year: Annotated[float, Field(gt=-1)] = 0.0
-    years: Annotated[float, Field(ge=0)] = 0.0
     sites: tuple[SiteRoom, ...] = ()
     power_diversity_fraction: Annotated[float, Field(gt=0, le=1)] = 1.0
 
+    @property
+    def _own(self) -> bool:
+        return self.trace is not None
+
     @model_validator(mode="after")
-    def _something_is_asked_for(self) -> DemandStudy:
-        if not self.tokens_per_day and self.trace is None:
-            raise ValueError("give the demand: tokens_per_day, or a trace")
+    def _has_one_rate_and_one_kind_of_lengths(self) -> Self:
+        if self.users is not None and self.trace is not None:
+            raise ValueError("users decide the lengths of requests, and so does a trace: leave one out")
+        if self.trace_rate_factor != 1.0 and (self.trace is None or any(getattr(self, key) is not None for key in _DEMANDS)):
+            raise ValueError("trace_rate_factor is for a trace that is the demand itself")
+        return self
+
+
+class TroughWork(Strict):
+    """Work for the hours in which replicas would be off: tokens of the situation at another `tier` (or of another `workload`, at another load or latency
+    targets), or whatever pays `price_usd_per_accelerator_h`, such as training.
+
+    Of the troughs that last `minimum_h` or longer, less the start of a replica, `usable_fraction` is used: the rest is lost between jobs.
+    """
+
+    usable_fraction: _Share
+    minimum_h: Annotated[float, Field(ge=0)] = 1.0
+    price_usd_per_accelerator_h: _Positive | None = None
+    tier: str | None = None
+    workload: str | None = None
+    concurrency: _Positive | None = None
+    ttft_s: _Positive | None = None
+    tpot_s: _Positive | None = None
+
+    @property
+    def load(self) -> dict[str, Any]:
+        """Keys of the situation that its tokens override."""
+        return self.model_dump(include={"tier", "workload", "concurrency", "ttft_s", "tpot_s"}, exclude_none=True)
+
+    @model_validator(mode="after")
+    def _earns_in_one_way(self) -> Self:
+        if self.price_usd_per_accelerator_h is not None and self.load:
+            raise ValueError(f"price_usd_per_accelerator_h pays for hours whatever is done in them: leave out {next(iter(self.load))}, or it")
+        return self
+
+
+class ScheduleStudy(Demanded, Trafficked):
+    """A fleet through the hours of its shape's day or week: all of it on, autoscaled, and with other work in the troughs.
+
+    `headroom_fraction` of the replicas is left for bursts and queueing; where absent, as many as the traffic's bursts take. A replica is started `reaction_s`
+    and `startup_s` ahead of need, goes when it was not needed for `minimum_on_h`, and the fleet is scaled for `forecast_error_fraction` more than the load, up
+    to what the static fleet has. Off, it draws `off_power_fraction` of what it draws idle. Where the situation has latency targets, the busiest hour is put
+    through the simulator; requests are those of a `trace` at that hour's rate, or drawn.
+    """
+
+    kind: Literal["schedule"]
+    cases: tuple[str, ...] = ()
+    headroom_fraction: Annotated[float, Field(ge=0, lt=1)] | None = None
+    startup_s: Annotated[float, Field(ge=0, le=86_400)] = 300.0
+    reaction_s: Annotated[float, Field(ge=0, le=86_400)] = 60.0
+    minimum_on_h: Annotated[float, Field(ge=0, le=24)] = 0.0
+    forecast_error_fraction: Annotated[float, Field(ge=0)] = 0.05
+    minimum_replicas: Annotated[int, Field(ge=0)] = 0
+    off_power_fraction: _Share = 0.0
+    troughs: TroughWork | None = None
+
+    @model_validator(mode="after")
+    def _has_hours_and_lengths(self) -> Self:
+        if self.shape is None:
+            raise ValueError("needs a shape: peak_to_mean says nothing of the hours")
+        if self.users is not None and self.trace is not None:
+            raise ValueError("users decide the lengths of requests, and so does a trace: leave one out")
+        if self.trace_rate_factor != 1.0:
+            raise ValueError("the demand decides the rate: trace_rate_factor says nothing here")
         return self
 
 
@@ -321,8 +439,23 @@ class Parity(Strict):
     baselines: Annotated[tuple[str, ...], Field(min_length=1)]
 
 
-_AnyStudy = Points | Fleet | DemandStudy | PriceShock | Day | OwnershipStudy | MarginStudy | Waterfall | CashFlowStudy | CapitalStudy | RefreshStudy | Parity
-Study = Annotated[_AnyStudy | UncertainStudy, Field(discriminator="kind")]
+_AnyStudy = (
+    Points
+    | Fleet
+    | DemandStudy
+    | ScheduleStudy
+    | PriceShock
+    | Day
+    | OwnershipStudy
+    | MarginStudy
+    | Waterfall
+    | CashFlowStudy
+    | CapitalStudy
+    | RefreshStudy
+    | Parity
+    | UncertainStudy
+)
+Study = Annotated[_AnyStudy, Field(discriminator="kind")]
 
 
 def _cases_of(study: Any) -> Iterator[str]:

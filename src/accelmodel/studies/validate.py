@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -23,6 +24,7 @@ from accelmodel.serving.steady_state import OUTPUTS, Grid, closed_loop
 from accelmodel.studies.measured import METRICS, Measurements, Run, measurements
 
 _MS = 1e3
+_LIMITS = ("ttft_limit_ms", "tpot_limit_ms")  # of 99th percentiles, in a report's rows
 _BUSY = 64.0  # clients above which a loop's first tokens are harder to foresee
 # Quantity -> which of the calibration's measures bounds it; throughput where not named.
 MEASURE_OF: dict[str, Measure] = {
@@ -155,7 +157,7 @@ class Report:
         return self.rows[self.rows["skipped_reason"].isna()]
 
     def summary(self) -> dict[str, Any]:
-        """Counts and errors: `rows, predicted, skipped, by_metric, by_accelerator, by_model, by_engine`."""
+        """Counts and errors: `rows, predicted, skipped, by_metric, by_accelerator, by_model, by_engine`; `by_simulated_load` of what the simulator predicts."""
         done = self.predicted
         by = {
             "by_accelerator": _names(done, "accelerator_name"),
@@ -168,12 +170,19 @@ class Report:
             "predicted": len(done),
             "skipped": dict(counts.most_common()),
             "by_metric": errors_by_metric(done),
+            "by_simulated_load": self.by_simulated_load(),
             **{name: {level: errors_by_metric(done[levels == level]) for level in sorted(set(levels))} for name, levels in by.items()},
         }
 
+    def by_simulated_load(self) -> dict[str, dict[str, dict[str, float | int | None]]]:
+        """Errors of what the simulator predicts: kind of load -> metric -> errors."""
+        done = self.predicted
+        done = done[done["simulated"]]
+        return {load: errors_by_metric(done[done["load"] == load]) for load in sorted(set(done["load"]))}
+
     def to_pandas(self) -> pd.DataFrame:
         """The rows as `--predictions` writes them."""
-        return self.rows.drop(columns=["accelerator_name", "model_name", "engine_name", "load", "run"])
+        return self.rows.drop(columns=["accelerator_name", "model_name", "engine_name", "load", "run", "simulated", *_LIMITS])
 
     def save(self, path: str | Path) -> None:
         """Write the rows to a Parquet file, or CSV by its suffix; under another name until it is whole."""
@@ -217,16 +226,31 @@ def errors_by_metric(rows: pd.DataFrame) -> dict[str, dict[str, float | int | No
 
 def validate(measured: str | Path | pd.DataFrame, *, catalog: Library | None = None) -> Report:
     """Predict every row of a file of measurements, and say why where a row is left out. InputError where the file cannot be read."""
+    from accelmodel.studies.simulated import simulated
+
     found = measurements(measured, catalog)
-    return report(found, quantities(found.runs))
+    return report(found, quantities(found.runs), tails=simulated(found))
 
 
-def report(found: Measurements, values: Mapping[str, Array], calibrations: Mapping[str, Calibration] | None = None) -> Report:
-    """Measurements beside the quantities of their runs; `calibrations` bound predictions in place of those of the runs, by the name of these."""
+def report(
+    found: Measurements,
+    values: Mapping[str, Array],
+    calibrations: Mapping[str, Calibration] | None = None,
+    tails: Mapping[int, float | str] | None = None,
+) -> Report:
+    """Measurements beside the quantities of their runs; `calibrations` bound predictions in place of those of the runs, by the name of these. `tails` are the
+    values of rows that only the simulator answers, or the reasons why it does not, by row; without them these rows are left out.
+    """
     rows = found.rows.copy()
     predicted, low, high = (np.full(len(rows), math.nan) for _ in range(3))
     reasons: list[str | None] = list(found.reasons)
     metrics = rows["metric"].astype(str).tolist()
+    for number, tail in (tails or {}).items():
+        reasons[number] = tail if isinstance(tail, str) else None
+        if not isinstance(tail, str):
+            one = found.simulations[number]
+            predicted[number] = tail
+            low[number], high[number] = interval(one, re.sub(r"_ms_\w+$", "_ms", metrics[number]), tail, one.replica.calibration)
     for number, (run, metric) in enumerate(zip(found.run_of, metrics, strict=True)):
         if run < 0:
             continue
@@ -239,12 +263,15 @@ def report(found: Measurements, values: Mapping[str, Array], calibrations: Mappi
         low[number], high[number] = interval(found.runs[run], METRICS[metric], value, (calibrations or {}).get(own.name, own))
     rows["predicted"], rows["predicted_low90"], rows["predicted_high90"] = predicted, low, high
     rows["skipped_reason"] = pd.Series(reasons, index=rows.index, dtype="object")
-    known = [found.runs[run] if run >= 0 else None for run in found.run_of]
+    known = [found.runs[run] if run >= 0 else found.simulations.get(number) for number, run in enumerate(found.run_of)]
     rows["accelerator_name"] = [run.replica.accelerator.name if run else None for run in known]
     rows["model_name"] = [run.replica.model.name if run else None for run in known]
     rows["engine_name"] = [run.replica.engine if run else None for run in known]
     rows["load"] = [load_class(run) if run else None for run in known]
     rows["run"] = list(found.run_of)
+    rows["simulated"] = [number in (tails or {}) for number in range(len(rows))]
+    for name in _LIMITS:
+        rows[name] = [_MS * getattr(found.simulations[number], f"{name[:-3]}_s") if number in found.simulations else math.inf for number in range(len(rows))]
     return Report(rows, tuple(found.assumptions))
 
 
