@@ -106,6 +106,20 @@ def test_central_fleet_and_npv_are_those_of_their_studies(tmp_path):
         assert found["net_present_value_usd"] == pytest.approx(ran.summary["cash"]["worth"][one.name]["net_present_value_usd"], rel=1e-12)
 
 
+def test_a_shapes_peak_is_an_input_and_its_hours_stay_what_they_are(tmp_path):
+    base = BASE.replace("ttft_s = 2.0\ntpot_s = 0.05\n", "concurrency = 24\n").replace("peak_to_mean = 1.7", 'shape = "azure-conversation-2024"')
+    path = scenario(tmp_path, base=base)
+    alternatives, inputs, _, _ = prepared(path)
+    key = "shapes.azure-conversation-2024.peak_to_mean"
+    one, peak = alternatives[0], inputs[key]
+    rows = {row["case"]: row for row in am.run(path, studies=["sizing"]).tables["sizing"].to_pylist()}
+    found = one.outcomes({key: np.array([peak.low, peak.value, peak.high])}, 3, ["replicas", "capital_usd"])
+    assert found["replicas"][1] == rows[one.name]["replicas"]
+    assert found["capital_usd"][1] == pytest.approx(rows[one.name]["capital_usd"], rel=1e-12)
+    assert found["replicas"][0] <= found["replicas"][1] <= found["replicas"][2]
+    assert found["replicas"][2] > found["replicas"][0]
+
+
 def written(folder: Path, values: dict[str, float]) -> Library:
     """A catalogue in a folder in which the figures of these keys stand at these values, as somebody would write it by hand."""
     import tomllib

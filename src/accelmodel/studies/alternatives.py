@@ -127,8 +127,8 @@ class Alternative:
         return base if own is None else own
 
     @functools.cached_property
-    def peak_to_mean_ratio(self) -> float:
-        """Peak over mean of the shape that the demand study names."""
+    def shape_peak_to_mean_ratio(self) -> float:
+        """Peak over mean of the hours of the shape that the demand study names."""
         asked = self.context.scenario.studies[self.asked.fleet or ""]
         shape = shape_of(self.context, asked) if isinstance(asked, DemandStudy) else None
         return 1.0 if shape is None else shape.peak_to_mean_ratio
@@ -338,8 +338,16 @@ class _Draws:
         cell = Cell(self.of.case, self.of.cell.situation, cast(Replica, installed), dataclasses.replace(own, catalog=lib, hour=hour, **changed))
         point = Point(served)
         supply = ReplicaSupply(of.accelerators, of.system.accelerators, goodput_of(point))
-        ratio = self.of.peak_to_mean_ratio if asked.peak_to_mean is None else asked.peak_to_mean
-        return size_fleet(demand_of(asked, point, ratio), supply, reserve_of(cell, asked), unit_of(cell, point), asked.years)
+        return size_fleet(demand_of(asked, point, self._peak_to_mean(asked, one)), supply, reserve_of(cell, asked), unit_of(cell, point), asked.years)
+
+    def _peak_to_mean(self, asked: DemandStudy, one: Mapping[str, float]) -> float:
+        """Peak over mean as the study gives it, or that of its shape's hours, which its figure's uncertainty scales."""
+        if asked.peak_to_mean is not None:
+            return asked.peak_to_mean
+        assert asked.shape is not None
+        figure = self.of.context.catalog.shape(asked.shape).figures.peak_to_mean
+        drawn = one.get(f"shapes.{self.of.context.catalog.shape(asked.shape).name}.peak_to_mean", figure.value)
+        return max(self.of.shape_peak_to_mean_ratio * drawn / figure.value, 1.0)
 
     def _demand_study(self, one: Mapping[str, float]) -> DemandStudy:
         """The demand study with what varies of it at one draw's values."""

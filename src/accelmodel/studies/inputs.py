@@ -17,7 +17,7 @@ from accelmodel.columns import COLUMNS
 from accelmodel.errors import InputError
 from accelmodel.studies.draws import Array, Design, Uncertain, check_range, usual_distribution
 from accelmodel.studies.run import Cell, Context
-from accelmodel.studies.scenario import WORKLOAD_KEYS, Scenario, Situation
+from accelmodel.studies.scenario import WORKLOAD_KEYS, DemandStudy, Scenario, Situation
 from accelmodel.studies.uncertain import InputRange, Uncertainly
 from accelmodel.studies.varied import FIELD, figure_at
 
@@ -89,6 +89,10 @@ def _behind(context: Context, asked: Uncertainly, cell: Cell, outcomes: Collecti
         load = terms.catalog.workload(situation["workload"])
         yield from _ranges((f"workloads.{load.name}.{name}", _words(name), getattr(load.figures, name)) for name in WORKLOAD_KEYS if name not in situation)
     yield from _engine(asked, cell)
+    sized = None if asked.fleet is None else context.scenario.studies[asked.fleet]
+    if isinstance(sized, DemandStudy) and sized.shape is not None:
+        shape = context.catalog.shape(sized.shape)
+        yield from _ranges([(f"shapes.{shape.name}.peak_to_mean", f"peak to mean, {shape.name}", shape.figures.peak_to_mean)])
 
 
 def _ranges(figures: Iterable[tuple[str, str, Figure | None]]) -> Iterator[Input]:

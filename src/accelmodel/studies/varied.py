@@ -17,7 +17,7 @@ from accelmodel.errors import InputError
 Record = TypeVar("Record", bound=BaseModel)
 
 # Kinds of entries whose figures may vary, and the field of the entry that holds them.
-FIELD = {"ownership": "figures", "sites": "figures", "accelerators": "figures", "workloads": "figures", "calibrations": "parameters"}
+FIELD = {"ownership": "figures", "sites": "figures", "accelerators": "figures", "workloads": "figures", "shapes": "figures", "calibrations": "parameters"}
 _PURCHASE = "purchase"
 
 
@@ -47,7 +47,13 @@ def figure_at(catalog: Library, key: str) -> Figure:
 
 
 def _entry_of(catalog: Library, kind: str, name: str) -> Any:
-    readers = {"ownership": catalog.ownership, "sites": catalog.site, "workloads": catalog.workload, "calibrations": catalog.calibration}
+    readers = {
+        "ownership": catalog.ownership,
+        "sites": catalog.site,
+        "workloads": catalog.workload,
+        "shapes": catalog.shape,
+        "calibrations": catalog.calibration,
+    }
     return catalog.accelerator(name) if kind == "accelerators" else readers[kind](name)
 
 
