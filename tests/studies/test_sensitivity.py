@@ -188,7 +188,8 @@ def test_break_even_over_physics(tmp_path):
     ("told", "message"),
     [
         ('against = ["h200"]\ninput = "cases.trainium2.purchase_usd"', "no number of the scenario"),
-        ('against = ["h200"]\ninput = "ownership.default.purchase.b200-sxm"', None),
+        ('against = ["h200"]\ninput = "ownership.default.purchase.b200-sxm"', "changes none"),
+        ('against = ["h200"]\ninput = "sites.texas.tariff"', "changes none"),
         ('against = ["h200"]\ninput = "ownership.default.occupancy"', None),
         ('against = ["h200"]\ntarget = 1.0\ninput = "base.occupancy"', "one of the two"),
         ('input = "base.occupancy"', "one of the two"),

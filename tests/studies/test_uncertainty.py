@@ -352,6 +352,21 @@ def test_falling_prices_take_from_the_margin(tmp_path):
         assert later["target_chance_fraction"] <= today["target_chance_fraction"]
 
 
+def test_a_percentile_is_explained_by_its_inputs_and_the_point_at_their_values(tmp_path):
+    ran = am.run(scenario(tmp_path, '[studies.plain]\nkind = "uncertainty"\ndraws = 64\n'), studies=["plain"], seed=2)
+    ran.save(tmp_path / "run")
+    names = ran.tables["plain"].column_names
+    assert {"cost_usd_per_mtok_p10", "margin_fraction_central", "runs_fraction"} <= set(names)
+    for column in names:
+        found = am.explain(tmp_path / "run", study="plain", row=1, column=column)
+        assert found.term.value == ran.tables["plain"].to_pylist()[1][column]
+    central = am.explain(tmp_path / "run", study="plain", row=1, column="cost_usd_per_mtok_central").term
+    assert central.parts[0].value == pytest.approx(central.value, rel=1e-12)
+    inputs = {part.note: part for part in am.explain(tmp_path / "run", study="plain", row=1, column="cost_usd_per_mtok_p90").term.parts}
+    assert (inputs["ownership.default.occupancy"].low, inputs["ownership.default.occupancy"].high) == (0.35, 0.85)
+    assert "ownership.default.purchase.trainium3" not in inputs  # the row is H200's
+
+
 def test_a_rented_case_draws_its_rent_and_no_owners_figures(tmp_path):
     more = """
 [cases.rented]

@@ -76,6 +76,11 @@ class Alternative:
         self.name = case or self.cell.replica.system.name
         self.sells = self.cell.money.sells(self.cell.replica)
 
+    @functools.cached_property
+    def owner(self) -> str:
+        """The owner's name, whatever alias the scenario has for it."""
+        return self.cell.money.catalog.ownership(self.cell.money.owner).name
+
     @property
     def offered(self) -> tuple[str, ...]:
         """The outcomes that the case has."""
@@ -106,8 +111,15 @@ class Alternative:
         return {name: np.array(np.broadcast_to(value, count), dtype=float) for name, value in made.items()}
 
     def is_touched_by(self, key: str) -> bool:
-        """Whether an input may change this case: another case's keys, and a base's that the case overrides, do not."""
+        """Whether an input may change this case: keys of another case, owner, site or accelerator, and a base's that the case overrides, do not."""
         where, _, rest = key.partition(".")
+        accelerator, terms = self.cell.replica.accelerator, self.cell.money
+        if where == "accelerators":
+            return accelerator.derivation is not None or rest.startswith(f"{accelerator.name}.")
+        if where == "sites":
+            return rest.startswith(f"{terms.site}.")
+        if where == "ownership":
+            return rest.startswith(f"{self.owner}.") and (".purchase." not in rest or rest == f"{self.owner}.purchase.{accelerator.name}")
         if where == "cases":
             return self.case is not None and rest.startswith(f"{self.case}.")
         if where == "base" and self.case is not None:
@@ -250,7 +262,7 @@ class _Draws:
             value = self.of.situation_key(key, self.values)
             if value is not None:
                 changed[key] = value
-        drawn = self.values.get(f"ownership.{own.owner}.occupancy")
+        drawn = self.values.get(f"ownership.{self.of.owner}.occupancy")
         if drawn is not None and "occupancy" not in self.of.context.scenario.situation(self.of.case):
             changed["occupancy"] = drawn
         if own.hour is not None and (rent := self.values.get(f"offers.{own.hour.id}.price")) is not None:

@@ -153,8 +153,8 @@ def _percentiles(outcomes: Mapping[str, Array], central: Mapping[str, float], na
 
 def _chances(one: Alternative, outcomes: Mapping[str, Array], asked: UncertaintyStudy) -> dict[str, Any]:
     """Shares of the draws: that the case runs, that its margin is above the target, that its net present value is above 0."""
-    first = next(array for name, array in outcomes.items() if name not in OF_FLEET)
-    found: dict[str, Any] = {"runs_fraction": float(np.isfinite(first).mean())}
+    longest = max(outcomes.values(), key=len)  # a fleet is sized for some of the draws alone
+    found: dict[str, Any] = {"runs_fraction": float(np.isfinite(longest).mean())}
     if one.sells:
         found |= {
             "target_margin_fraction": asked.target_margin_fraction,
