@@ -15,12 +15,13 @@ if TYPE_CHECKING:
     from accelmodel.errors import DoesNotFitError, InputError
     from accelmodel.studies.anchor import anchor
     from accelmodel.studies.calibrate import calibrate
+    from accelmodel.studies.diff import Difference, diff
     from accelmodel.studies.explain import explain
     from accelmodel.studies.optimize import optimize
     from accelmodel.studies.points import Point, evaluate, replica
     from accelmodel.studies.proof import Proof, Targets, prove
     from accelmodel.studies.run import Run, run
-    from accelmodel.studies.simulate import Simulation, simulate
+    from accelmodel.studies.simulate import Pool, Simulation, simulate
     from accelmodel.studies.traces import Client, Trace
     from accelmodel.studies.validate import Report, validate
 
@@ -28,10 +29,12 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Client",
+    "Difference",
     "DoesNotFitError",
     "InputError",
     "Library",
     "Point",
+    "Pool",
     "Proof",
     "Replica",
     "Report",
@@ -42,6 +45,7 @@ __all__ = [
     "anchor",
     "calibrate",
     "catalog",
+    "diff",
     "evaluate",
     "explain",
     "optimize",
@@ -54,10 +58,12 @@ __all__ = [
 
 _HOME = {
     "Client": "studies.traces",
+    "Difference": "studies.diff",
     "DoesNotFitError": "errors",
     "InputError": "errors",
     "Library": "catalog.library",
     "Point": "studies.points",
+    "Pool": "studies.simulate",
     "Proof": "studies.proof",
     "Replica": "core.replica",
     "Report": "studies.validate",
@@ -67,6 +73,7 @@ _HOME = {
     "Trace": "studies.traces",
     "anchor": "studies.anchor",
     "calibrate": "studies.calibrate",
+    "diff": "studies.diff",
     "evaluate": "studies.points",
     "explain": "studies.explain",
     "optimize": "studies.optimize",

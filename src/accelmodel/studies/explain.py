@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -17,7 +16,8 @@ from accelmodel.errors import InputError
 from accelmodel.studies import grid
 from accelmodel.studies.demanded import lengths_of
 from accelmodel.studies.percentiles import NAMES
-from accelmodel.studies.run import SCHEMA, Cell, Context, study_kinds
+from accelmodel.studies.run import Cell, Context, study_kinds
+from accelmodel.studies.saved import as_read, read_document, read_table
 from accelmodel.studies.scenario import LOAD_KEYS, Scenario
 from accelmodel.studies.terms import SPREAD_EQUATION, PointTerms, Term, given, of_figure
 
@@ -52,12 +52,12 @@ def explain(run_dir: str | Path, *, study: str, row: int, column: str) -> Explan
     come out again, because this version of the engine is another than the one that wrote it.
     """
     folder = Path(run_dir)
-    document = _document(folder)
+    document = read_document(folder)
     if study not in document["studies"]:
         raise InputError(f"the run has no study '{study}'", file=folder / "run.json", key="--study", value=study, allowed=document["studies"])
     written = _row(folder / f"{study}.parquet", row, column)
     catalog = Library(folder / "inputs")
-    scenario = parse(Scenario, _asked(document["inputs"]), folder / "run.json")
+    scenario = parse(Scenario, as_read(document["inputs"]), folder / "run.json")
     asked: Any = scenario.studies[study]
     again = Context(scenario, catalog, folder / "inputs", document["seed"])
     found = study_kinds()[asked.kind](again, asked).table.slice(row, 1).to_pylist()[0]
@@ -69,42 +69,15 @@ def explain(run_dir: str | Path, *, study: str, row: int, column: str) -> Explan
     return Explanation(document["scenario"], study, row, column, term, sources)
 
 
-def _document(folder: Path) -> dict[str, Any]:
-    """The run's document; InputError where the folder holds none."""
-    path = folder / "run.json"
-    try:
-        document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"no run lies here: {error.strerror}; `accelmodel run SCENARIO --output {folder}` writes one", file=path) from None
-    except ValueError:
-        raise InputError("is no JSON document", file=path) from None
-    if not isinstance(document, dict) or document.get("schema") != SCHEMA:
-        raise InputError("is not the document of a run", file=path, key="schema")
-    return document
-
-
 def _row(path: Path, row: int, column: str) -> dict[str, Any]:
     """One row of a saved table; InputError for a row or column that it has not."""
-    import pyarrow.parquet as pq
-
-    if not path.is_file():
-        raise InputError("no such file: the run's folder is not whole", file=path)
-    try:
-        table = pq.read_table(path)
-    except (OSError, ValueError) as error:
-        raise InputError(f"is no table of a run: {error}", file=path) from None
+    table = read_table(path)
     if not 0 <= row < table.num_rows:
         raise InputError(f"the table has rows 0 to {table.num_rows - 1}", file=path, key="--row", value=row)
     if column not in table.column_names:
         raise InputError(f"the table has no column '{column}'", file=path, key="--column", value=column, allowed=table.column_names)
     found: dict[str, Any] = table.slice(row, 1).to_pylist()[0]
     return found
-
-
-def _asked(inputs: Mapping[str, Any]) -> dict[str, Any]:
-    """The scenario of a run's document as one that has just been read: lists of axes as tuples."""
-    axes = {key: tuple(axis) if isinstance(axis, list) else axis for key, axis in inputs.get("axes", {}).items()}
-    return {**inputs, "axes": axes}
 
 
 def _same(one: Any, other: Any) -> bool:
