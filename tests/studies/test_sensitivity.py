@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -174,14 +175,45 @@ high = 2_000
 
 
 def test_break_even_over_physics(tmp_path):
-    # An HBM bandwidth at which H200 would serve tokens as cheaply as Trainium3 does; checked by evaluating on either side.
-    more = '[studies.even]\nkind = "break-even"\ncase = "h200"\nagainst = ["trainium3"]\ninput = "accelerators.h200-sxm.hbm_bandwidth"\nlow = 2\nhigh = 20\n'
+    # The HBM bandwidth down to which an H200 writes tokens as fast as Trainium2 does; the replica is built anew for each value.
+    more = """
+[studies.even]
+kind = "break-even"
+case = "h200"
+against = ["trainium2"]
+outcome = "time_per_output_token_s"
+input = "accelerators.h200-sxm.hbm_bandwidth"
+low = 0.5
+high = 10
+"""
+    path = scenario(tmp_path, more)
+    path.write_text(path.read_text().replace("ttft_s = 2.0\ntpot_s = 0.05\n", "concurrency = 16\n"))
+    ran = am.run(path)
+    row = ran.tables["even"].to_pylist()[0]
+    assert (row["better_below"], row["better_above"], row["unit"]) == ("trainium2", "h200", "TB/s")
+    # A profile written by hand a thousandth below and above
+    shipped = Path(am.Library().path("accelerators", "h200-sxm")).read_text()
+    times = []
+    for bandwidth in (row["break_even_value"] * 0.999, row["break_even_value"] * 1.001):
+        folder = tmp_path / f"{bandwidth:.6f}" / "accelerators"
+        folder.mkdir(parents=True)
+        (folder / "h200-sxm.toml").write_text(re.sub(r"(hbm_bandwidth\s*= { value = )[\d.]+", rf"\g<1>{bandwidth!r}", shipped))
+        lib = am.Library(folder.parent)
+        replica = am.replica(model="llama-3.3-70b", system="p5en.48xlarge", accelerators=2, weights="fp8", kv="fp8", catalog=lib)
+        assert replica.accelerator.figures.hbm_bandwidth.value == pytest.approx(bandwidth)
+        times.append(am.evaluate(replica, input_tokens=1155, output_tokens=211, concurrency=16, catalog=lib).time_per_output_token_s)
+    wanted = evaluated("trn2-ultraserver", ttft_s=None, tpot_s=None, concurrency=16).time_per_output_token_s
+    assert times[1] < wanted < times[0]
+
+
+def test_where_the_outcome_jumps_it_is_said(tmp_path):
+    # Within latency targets a replica runs whole requests: its cost is a staircase in the target.
+    more = '[studies.even]\nkind = "break-even"\ncase = "h200"\noutcome = "concurrency"\ntarget = 20.5\ninput = "base.tpot_s"\nlow = 0.01\nhigh = 0.05\n'
     ran = am.run(scenario(tmp_path, more))
     row = ran.tables["even"].to_pylist()[0]
-    assert row["better_below"] == "trainium3"
-    if row["break_even_value"] is not None:
-        assert 4.8 < row["break_even_value"] < 20.0
-        assert row["better_above"] == "h200"
+    below, above = (evaluated("p5en.48xlarge", tpot_s=row["break_even_value"] * factor).concurrency for factor in (1 - 1e-6, 1 + 1e-6))
+    assert (below, above) == (20, 21)
+    assert "jumps" in ran.studies["even"].notes[0]
 
 
 @pytest.mark.parametrize(

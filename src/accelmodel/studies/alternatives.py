@@ -36,7 +36,7 @@ from accelmodel.studies.points import Point, replica
 from accelmodel.studies.reserves import reserve_of
 from accelmodel.studies.run import Cell, Context
 from accelmodel.studies.scenario import LOAD_KEYS, REPLICA_KEYS, TARGET_KEYS, CashFlowStudy, DemandStudy
-from accelmodel.studies.uncertain import Uncertainly
+from accelmodel.studies.uncertain import Asked
 from accelmodel.studies.varied import Varied
 from accelmodel.units import SECONDS_PER_HOUR, TOKENS_PER_MTOK
 
@@ -70,7 +70,7 @@ class _Installed:
 class Alternative:
     """A case of a study, its replica and terms resolved once."""
 
-    def __init__(self, context: Context, study: str, asked: Uncertainly, case: str | None) -> None:
+    def __init__(self, context: Context, study: str, asked: Asked, case: str | None) -> None:
         self.context, self.study, self.asked, self.case = context, study, asked, case
         self.cell = context.cell(case, context.scenario.situation(case))
         self.name = case or self.cell.replica.system.name

@@ -14,10 +14,11 @@ from accelmodel.studies.draws import Array
 from accelmodel.studies.inputs import ENGINE, Input, inputs_of, named_input
 from accelmodel.studies.run import Context, StudyResult
 from accelmodel.studies.sensitivity import named_alternatives
-from accelmodel.studies.uncertain import BreakEvenStudy
+from accelmodel.studies.uncertain import Asked, BreakEvenStudy, Uncertainly
 from accelmodel.studies.uncertainty import in_words, name_of
 
 _LOOKED_AT = 65  # values between the ends at which the sign is taken before a root is refined
+_EQUAL = 1e-6  # of the outcome: what lies further apart at a crossing has jumped across
 _WIDER = 10.0  # than the value, either way, is searched where the study gives no ends
 _SHOWN = ("baseline", "input_value", "break_even_value", "better_below", "better_above", "searched_low", "searched_high", "crossings", "unit")
 
@@ -36,7 +37,7 @@ def study(context: Context, asked: BreakEvenStudy) -> StudyResult:
     others: list[Alternative | None] = [*alternatives[1:]] or [None]
     rows = [{"subject": subject.name, "baseline": asked_name(asked, other), **_crossing(asked, varied, subject, other, ends)} for other in others]
     notes = [_in_words(row, varied, in_words(asked.outcome)) for row in rows]
-    columns = {key: [row[key] for row in rows] for key in rows[0]}
+    columns = {key: [row[key] for row in rows] for key in rows[0] if key != "jumps"}
     shown = [key for key in _SHOWN if key != "crossings" or any(row["crossings"] > 1 for row in rows)]
     return StudyResult("break-even", table(columns), {"outcome": asked.outcome, "target": asked.target, "break_even": rows}, notes, shown)
 
@@ -68,7 +69,8 @@ def roots(difference: Callable[[Array], Array], low: float, high: float) -> tupl
 
 def _input(context: Context, name: str, asked: BreakEvenStudy, alternatives: list[Alternative]) -> Input:
     """The input that is searched, with or without a range of its own; InputError where it moves none of the alternatives."""
-    wide = asked.model_copy(update={"inputs": {}, "engine": "spread" if asked.input.startswith(f"{ENGINE}.") else "none"})
+    terms = asked.model_dump(include=set(Asked.model_fields))
+    wide = Uncertainly(**terms, engine="spread" if asked.input.startswith(f"{ENGINE}.") else "none")
     found = inputs_of(context, name, wide, [one.cell for one in alternatives], [asked.outcome])
     if asked.input not in found:
         found = {asked.input: named_input(context, name, asked.input)}
@@ -102,6 +104,10 @@ def _crossing(asked: BreakEvenStudy, varied: Input, subject: Alternative, other:
 
     found, _, signs = roots(lead, *ends)
     nearest = min(found, key=lambda value: abs(value - varied.value), default=None)
+    jumps = False
+    if nearest is not None:
+        own = subject.outcomes({varied.key: np.array([nearest])}, 1, [asked.outcome])[asked.outcome]
+        jumps = not abs(float(lead(np.array([nearest]))[0])) <= _EQUAL * abs(float(own[0]))
     rivals = {1.0: subject.name, -1.0: asked_name(asked, other)}
     known = signs[np.isfinite(signs) & (signs != 0.0)]
     below, above = (rivals[float(known[place])] if len(known) else None for place in (0, -1))
@@ -116,6 +122,7 @@ def _crossing(asked: BreakEvenStudy, varied: Input, subject: Alternative, other:
         "searched_low": ends[0],
         "searched_high": ends[1],
         "crossings": len(found),
+        "jumps": jumps,
     }
 
 
@@ -127,6 +134,7 @@ def _in_words(row: dict[str, Any], varied: Input, outcome: str) -> str:
         span = f"{row['searched_low']:,.4g} to {row['searched_high']:,.4g}{unit}"
         return f"no {varied.name} from {span} makes '{row['subject']}' equal '{row['baseline']}': {winner}"
     more = "" if row["crossings"] == 1 else f"; {row['crossings']} crossings, this is the nearest to its value"
+    more += "; there the outcome jumps from one side to the other, as whole requests do" if row["jumps"] else ""
     return (
         f"'{row['subject']}' equals '{row['baseline']}' in {outcome} at a {varied.name} of {row['break_even_value']:,.6g}{unit} "
         f"(it stands at {varied.value:,.6g}): below it '{row['better_below']}' is better, above it '{row['better_above']}'{more}"

@@ -188,7 +188,9 @@ def _as_told(one: Input, told: InputRange) -> Input:
     """An input as a scenario overrides it."""
     low, value, high = (one_of if given is None else given for given, one_of in ((told.low, one.low), (told.value, one.value), (told.high, one.high)))
     is_same = (low, high) == (one.low, one.high)
-    distribution = told.distribution or (one.distribution if is_same else usual_distribution(low, high, is_share=one.unit == "1"))
+    distribution = told.distribution or (
+        one.distribution if is_same or one.key.startswith(f"{ENGINE}.") else usual_distribution(low, high, is_share=one.unit == "1")
+    )
     check_range(one.key, distribution, low, value, high)
     group = one.group if told.group is None else told.group or None
     return dataclasses.replace(one, low=low, value=value, high=high, distribution=distribution, group=group)

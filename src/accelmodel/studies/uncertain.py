@@ -27,28 +27,35 @@ class InputRange(Strict):
     fixed: bool = False
 
 
-class Uncertainly(Strict):
-    """What a study varies, and what is asked of each case.
+class Asked(Strict):
+    """What is asked of a case beside its operating point.
+
+    Tokens sell at a price that changes by `price_change_fraction_per_year` until the year asked about. `fleet` names a demand study, `investment` a cash-flow
+    study; overheads are the owner's where not given.
+    """
+
+    overhead_fraction: Annotated[float, Field(ge=0, lt=1)] | None = None
+    price_change_fraction_per_year: Annotated[float, Field(gt=-1, le=10)] = 0.0
+    years: Annotated[float, Field(ge=0, le=30)] = 0.0
+    fleet: str | None = None
+    investment: str | None = None
+
+
+class Uncertainly(Asked):
+    """What a study varies.
 
     `inputs` overrides ranges, distributions and groups by key, and adds inputs: a figure of the catalogue (`ownership.default.purchase.trainium3`), a number
     of the scenario (`base.occupancy`, `cases.h200.purchase_usd`, `studies.NAME.KEY`). `correlations` is that of the members of a group, 1 where absent.
-    `draws` are rounded up to a power of two; 131,072 where absent, 4,096 where inputs change the replica itself.
-    `engine` varies the engine by the spread of measurements about its predictions, or by its fitted parameters with their covariance, or not at all.
-    Tokens sell at a price that changes by `price_change_fraction_per_year` until the year asked about. `fleet` names a demand study, sized anew under each
-    of the first `fleet_draws` draws; `investment` a cash-flow study.
+    `draws` are rounded up to a power of two; 131,072 where absent, 4,096 where inputs change the replica itself. The fleet is sized anew under each of the
+    first `fleet_draws`. `engine` varies the engine by the spread of measurements about its predictions, or by its fitted parameters with their covariance, or
+    not at all.
     """
 
     inputs: dict[str, InputRange] = Field(default_factory=dict)
     correlations: dict[str, _Share] = Field(default_factory=dict)
     engine: Literal["spread", "parameters", "none"] = "spread"
     draws: _Draws | None = None
-    target_margin_fraction: Annotated[float, Field(lt=1)] = 0.30
-    overhead_fraction: Annotated[float, Field(ge=0, lt=1)] | None = None
-    price_change_fraction_per_year: Annotated[float, Field(gt=-1, le=10)] = 0.0
-    years: Annotated[float, Field(ge=0, le=30)] = 0.0
-    fleet: str | None = None
     fleet_draws: _Draws = 1_024
-    investment: str | None = None
 
 
 class UncertaintyStudy(Uncertainly):
@@ -58,6 +65,7 @@ class UncertaintyStudy(Uncertainly):
     cases: tuple[str, ...] = ()
     columns: tuple[str, ...] = ()
     decide_by: str | None = None
+    target_margin_fraction: Annotated[float, Field(lt=1)] = 0.30
 
 
 class SensitivityStudy(Uncertainly):
@@ -74,7 +82,7 @@ class SensitivityStudy(Uncertainly):
     index_draws: _Draws = 1_024
 
 
-class BreakEvenStudy(Uncertainly):
+class BreakEvenStudy(Asked):
     """The value of an input at which a case and each of its alternatives are equal, or at which the case reaches `target`; every other input at its value."""
 
     kind: Literal["break-even"]

@@ -6,8 +6,9 @@ import dataclasses
 import math
 import os
 import re
+from collections import deque
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from accelmodel.studies.grid import misfit
 from accelmodel.studies.inputs import Input, design_of, inputs_of
 from accelmodel.studies.run import Context, StudyResult
 from accelmodel.studies.scenario import CashFlowStudy, DemandStudy
-from accelmodel.studies.uncertain import Uncertainly, UncertaintyStudy
+from accelmodel.studies.uncertain import Asked, Uncertainly, UncertaintyStudy
 
 PERCENTILES = (10, 50, 90)
 _USUAL_DRAWS = 1 << 17  # fewer leave some pairs of twenty dimensions of Sobol points unbalanced
@@ -65,7 +66,7 @@ def study(context: Context, asked: UncertaintyStudy) -> StudyResult:
     return StudyResult("uncertainty", table(columns, metadata), summary, notes, [key for key in names if not key.endswith("_mean")])
 
 
-def name_of(context: Context, asked: Uncertainly) -> str:
+def name_of(context: Context, asked: Asked) -> str:
     """The name under which the scenario has a study; InputError where the studies that it names are of another kind."""
     for key, kind in (("fleet", DemandStudy), ("investment", CashFlowStudy)):
         named = getattr(asked, key)
@@ -83,7 +84,7 @@ def draws_of(asked: Uncertainly, alternatives: Sequence[Alternative], inputs: Ma
     return MOST_REPLICAS if structural else _USUAL_DRAWS
 
 
-def running(context: Context, study: str, asked: Uncertainly, cases: Sequence[str | None]) -> tuple[list[Alternative], list[str]]:
+def running(context: Context, study: str, asked: Asked, cases: Sequence[str | None]) -> tuple[list[Alternative], list[str]]:
     """The cases that run at the inputs' own values, and why the others do not; InputError where none does."""
     found, notes = [], []
     for case in cases:
@@ -121,7 +122,11 @@ def draw(
                     into[name][first : first + left] = array
 
     with ThreadPoolExecutor(_THREADS) as pool:
-        waiting = [pool.submit(work, first, points.next(step)) for first in range(0, draws, step)]
+        waiting: deque[Future[None]] = deque()
+        for first in range(0, draws, step):
+            waiting.append(pool.submit(work, first, points.next(step)))
+            if len(waiting) > 2 * _THREADS:  # no more points than the threads are about to take
+                waiting.popleft().result()
         for one in waiting:
             one.result()
     return [{name: array[: draws if name not in OF_FLEET else fleet_draws] for name, array in outcomes.items()} for outcomes in found]
