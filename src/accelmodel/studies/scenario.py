@@ -191,8 +191,16 @@ class Reserved(Strict):
     correlated_accelerators: Annotated[int, Field(ge=0)] = 0
 
 
-class Trafficked(Strict):
-    """How requests come, for percentiles and bursts: a trace, or requests with lognormal lengths and gamma times between arrivals (1: Poisson).
+class Drawn(Strict):
+    """Requests that are drawn: coefficients of variation of gamma times between arrivals (1: Poisson) and of lognormal lengths (about those of Azure's)."""
+
+    burstiness: _Positive = 1.0
+    input_variation: Annotated[float, Field(ge=0, le=5)] = 1.0
+    output_variation: Annotated[float, Field(ge=0, le=5)] = 0.8
+
+
+class Trafficked(Drawn):
+    """How requests come, for percentiles and bursts: a trace, or requests that are drawn.
 
     `percentile` of the requests meet the latency targets of the situation in the busiest `window_s`, by simulation with this `routing`. Where a trace has
     prefixes, each replica caches `prefix_cache_tokens` of them: what its KV pool spares where absent, none at 0.
@@ -200,9 +208,6 @@ class Trafficked(Strict):
 
     trace: str | None = None
     trace_rate_factor: _Positive = 1.0
-    burstiness: _Positive = 1.0
-    input_variation: Annotated[float, Field(ge=0, le=5)] = 1.0
-    output_variation: Annotated[float, Field(ge=0, le=5)] = 0.8
     percentile: Annotated[int, Field(ge=10, le=99)] = 99
     window_s: _Positive = 300.0
     prefix_cache_tokens: Annotated[float, Field(ge=0)] | None = None
@@ -450,28 +455,29 @@ class Slices(Strict):
     output_tokens: tuple[_Positive, ...] = ()
 
 
-class PlanWorkload(Strict):
+class PlanWorkload(Drawn):
     """A workload of a plan: its load, targets and prices from `case`, the replicas that may serve it from one case per system.
 
-    `tokens_per_day` (input and output) is one number that grows by `growth_fraction_per_year`, or one a quarter; its peak is `peak_to_mean` times the mean.
-    Its requests are those of `trace`, with the trace's bursts, their lengths brought to the workload's means; or drawn with `burstiness` (coefficient of
-    variation of the times between arrivals) and `length_variation`. `percentile` of them meet the latency targets in the simulator.
+    `tokens_per_day` (input and output) is one number that grows by `growth_fraction_per_year`, or one a quarter; its peak over the mean is its `shape`'s or
+    given as `peak_to_mean`. Its requests are those of `trace`, with the trace's bursts, their lengths brought to the workload's means; or drawn. `percentile`
+    of them meet the latency targets in the simulator.
     """
 
     case: str | None = None
     replicas: Annotated[tuple[str, ...], Field(min_length=1)]
     tokens_per_day: _Positive | tuple[_Positive, ...]
     growth_fraction_per_year: Annotated[float, Field(gt=-1)] = 0.0
-    peak_to_mean: Annotated[float, Field(ge=1)]
+    shape: str | None = None
+    peak_to_mean: Annotated[float, Field(ge=1)] | None = None
     survives_region_loss: bool = False
     trace: str | None = None
-    burstiness: _Positive = 1.0
-    length_variation: Annotated[float, Field(ge=0, le=5)] = 1.0
     percentile: Annotated[float, Field(gt=0, lt=100)] = 99.0
     slices: Slices | None = None
 
     @model_validator(mode="after")
     def _is_of_one_kind(self) -> PlanWorkload:
+        if (self.shape is None) == (self.peak_to_mean is None):
+            raise ValueError("give the load's shape or its peak_to_mean: one of them")
         if self.slices is not None and self.trace is None:
             raise ValueError("slices are cut from a trace: give 'trace'")
         if isinstance(self.tokens_per_day, tuple) and self.growth_fraction_per_year:
