@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import accelmodel as am
+from accelmodel.cli.main import execute
 from accelmodel.economics.cash_flow import Course, Fleet, cash_flow, net_present_value_usd, present_values_usd
 
 BASE = """
@@ -261,3 +262,56 @@ def test_cash_flows_of_many_draws_are_each_draws_own():
         for name, flow in vars(one).items():
             assert np.broadcast_to(getattr(whole, name), (23, count))[:, i] == pytest.approx(flow, rel=1e-12, abs=1e-12), name
         assert values[i] == pytest.approx(net_present_value_usd(one.net_usd, float(discount[i])), rel=1e-10)
+
+
+# The shipped scenarios, at small size
+
+SMALL = {
+    "trainium3-price-unknown": {"studies.choice.draws": 512, "studies.knowing.draws": 512},
+    "margin-risk": {"studies.risk.draws": 256, "studies.own-silicon.draws": 256, "studies.vendor.draws": 256},
+}
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_shipped_scenarios_fit_eighty_columns(name, capsys, monkeypatch, tmp_path):
+    monkeypatch.setenv("COLUMNS", "80")
+    told = [part for key, value in SMALL[name].items() for part in ("--set", f"{key}={value}")]
+    assert execute(["run", name, *told, "--output", str(tmp_path), "--quiet"]) == 0
+    assert max(len(line) for line in capsys.readouterr().out.splitlines()) <= 80
+    assert execute(["run", name, *told, "--output", str(tmp_path), "--quiet", "--format", "json"]) == 0
+    assert "NaN" not in capsys.readouterr().out
+
+
+def test_trainium3_price_unknown_answers_its_questions():
+    ran = am.run("trainium3-price-unknown", set=SMALL["trainium3-price-unknown"])
+    prices = {row["baseline"]: row["break_even_value"] for row in ran.tables["price"].to_pylist()}
+    parity = am.run("trainium3-price", studies=["owned"]).tables["owned"].to_pylist()
+    for row in parity:
+        if row["subject"] == "trainium3" and row["baseline"] in prices:
+            assert prices[row["baseline"]] == pytest.approx(row["purchase_at_parity_usd"], rel=1e-9)
+    chances = {row["case"]: row["best_chance_fraction"] for row in ran.tables["choice"].to_pylist()}
+    assert sum(chances.values()) == pytest.approx(1.0)
+    assert 0.0 < chances["trainium3"] < 1.0  # nobody can be sure yet
+    assert ran.summary["knowing"]["worth_knowing_all"] > 0.0
+
+
+def test_margin_risk_answers_its_questions():
+    ran = am.run("margin-risk", set=SMALL["margin-risk"])
+    for row in ran.tables["risk"].to_pylist():
+        assert 0.0 < row["target_chance_fraction"] < 1.0
+        assert row["margin_fraction_p10"] < row["margin_fraction_central"] < row["margin_fraction_p90"]
+    erosion = ran.tables["erosion"].to_pylist()[0]
+    # Revenue goes with 1 + change: the margin m without erosion is 30 % where (1 - m) / (1 + change) = 0.7
+    replica = am.replica(
+        model="claude-class-moe",
+        system="trn2-ultraserver",
+        accelerators=16,
+        tensor_parallel=8,
+        attention_data_parallel=8,
+        expert_parallel=16,
+        weights="fp8",
+        kv="fp8",
+    )
+    load = {"input_tokens": 12_000, "output_tokens": 600, "prefix_hit_fraction": 0.6, "ttft_s": 5.0, "tpot_s": 0.05}
+    point = am.evaluate(replica, **load, books="cloud", offer="bedrock:anthropic.claude-haiku-4-5")
+    assert erosion["break_even_value"] == pytest.approx((1.0 - point.margin_fraction) / 0.7 - 1.0, rel=1e-9)
