@@ -46,7 +46,7 @@ class Uncertainly(Asked):
 
     `inputs` overrides ranges, distributions and groups by key, and adds inputs: a figure of the catalogue (`ownership.default.purchase.trainium3`), a number
     of the scenario (`base.occupancy`, `cases.h200.purchase_usd`, `studies.NAME.KEY`). `correlations` is that of the members of a group, 1 where absent.
-    `draws` are rounded up to a power of two; 131,072 where absent, 4,096 where inputs change the replica itself. The fleet is sized anew under each of the
+    `draws` are rounded up to a power of two; 131,072 where absent, 1,024 where inputs change the replica itself. The fleet is sized anew under each of the
     first `fleet_draws`. `engine` varies the engine by the spread of measurements about its predictions, or by its fitted parameters with their covariance, or
     not at all.
     """

@@ -16,7 +16,7 @@ import numpy as np
 from accelmodel.columns import column
 from accelmodel.errors import InputError
 from accelmodel.results.table import table
-from accelmodel.studies.alternatives import MORE_IS_BETTER, MOST_REPLICAS, OF_FLEET, OF_INVESTMENT, Alternative
+from accelmodel.studies.alternatives import MORE_IS_BETTER, OF_FLEET, OF_INVESTMENT, Alternative
 from accelmodel.studies.draws import Array, Design, Points, whole_power
 from accelmodel.studies.grid import misfit
 from accelmodel.studies.inputs import Input, design_of, inputs_of
@@ -26,6 +26,7 @@ from accelmodel.studies.uncertain import Asked, Uncertainly, UncertaintyStudy
 
 PERCENTILES = (10, 50, 90)
 _USUAL_DRAWS = 1 << 17  # fewer leave some pairs of twenty dimensions of Sobol points unbalanced
+_USUAL_REPLICAS = 1 << 10  # where each draw is a replica of its own, of some milliseconds
 _CHUNK = 1 << 15  # draws that one thread takes through the whole chain: its arrays stay in the cache
 _THREADS = min(os.cpu_count() or 1, 8)
 
@@ -81,7 +82,7 @@ def draws_of(asked: Uncertainly, alternatives: Sequence[Alternative], inputs: Ma
     if asked.draws is not None:
         return whole_power(asked.draws)
     structural = any(one.is_structural(key) for one in alternatives for key in inputs)
-    return MOST_REPLICAS if structural else _USUAL_DRAWS
+    return _USUAL_REPLICAS if structural else _USUAL_DRAWS
 
 
 def running(context: Context, study: str, asked: Asked, cases: Sequence[str | None]) -> tuple[list[Alternative], list[str]]:
