@@ -463,3 +463,47 @@ def test_a_case_that_never_runs_loses(tmp_path):
     assert sum(row["best_chance_fraction"] for row in rows) <= 1.0
     one: Alternative = prepared(path)[0][0]
     assert one.name == rows[0]["case"]
+
+
+def test_a_slow_engine_carries_a_rate_with_more_requests_at_a_time(tmp_path):
+    base = BASE.replace("ttft_s = 2.0\ntpot_s = 0.05\n", "requests_per_s = 0.8\n")
+    alternatives, inputs, _, context = prepared(scenario(tmp_path, base=base))
+    one = next(each for each in alternatives if each.name == "h200")
+    key = next(key for key in inputs if key.startswith("engine.") and one.is_touched_by(key))
+    error = np.array([0.8, 1.0, 1.25])
+    found = one.outcomes({key: error}, 3, ALL)
+    point = context.point(one.cell)
+    assert found["output_tokens_per_s"] == pytest.approx(np.full(3, 0.8 * 211.0), rel=1e-9)  # the rate is carried whatever the engine does
+    assert found["concurrency"][0] > found["concurrency"][1] == pytest.approx(point.concurrency, rel=1e-9)
+    assert found["concurrency"][2] < found["concurrency"][1]
+    for i, factor in enumerate(error):  # as the predicted engine carries the rate over the factor
+        other = am.evaluate(one.cell.replica, input_tokens=1155, output_tokens=211, requests_per_s=0.8 / factor)
+        assert found["concurrency"][i] == pytest.approx(other.concurrency, rel=1e-9)
+        assert found["power_w"][i] == pytest.approx(other.power_w, rel=1e-9)
+
+
+def test_members_of_a_group_correlate_as_told(tmp_path):
+    more = '[studies.told]\nkind = "uncertainty"\ncorrelations = { "accelerator prices" = 0.5 }\n'
+    _, _, design, _ = prepared(scenario(tmp_path, more), "told")
+    values = design.values(Points(len(design.dimensions), 0).next(1 << 14))
+    prices = [values[f"ownership.default.purchase.{name}"] for name in ("trainium3", "h200-sxm")]
+    # Spearman's correlation of a Gaussian copula: 6 / pi x arcsin(r / 2) (Kruskal 1958)
+    ranks = [np.argsort(np.argsort(one)) for one in prices]
+    assert np.corrcoef(ranks)[0, 1] == pytest.approx(6.0 / math.pi * math.asin(0.25), abs=0.02)
+
+
+def test_requests_beyond_the_models_context_do_not_run(tmp_path):
+    more = """
+[studies.long]
+kind = "uncertainty"
+cases = ["h200"]
+engine = "none"
+draws = 256
+[studies.long.inputs]
+"base.input_tokens" = { low = 1_000, high = 200_000, distribution = "uniform" }
+"""
+    base = BASE.replace('workload = "chat"\nttft_s = 2.0\ntpot_s = 0.05\n', "input_tokens = 2000\noutput_tokens = 200\nconcurrency = 1\n")
+    path = scenario(tmp_path, more, base)
+    row = am.run(path, studies=["long"]).tables["long"].to_pylist()[0]
+    limit = Library().model("llama-3.3-70b").architecture.max_context_tokens
+    assert row["runs_fraction"] <= (limit - 200 - 1_000) / 199_000 + 1 / 256

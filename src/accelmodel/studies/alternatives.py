@@ -23,8 +23,6 @@ from accelmodel.economics.margin import margin_fraction, operating_margin_fracti
 from accelmodel.errors import InputError
 from accelmodel.fleet.demand import Demand
 from accelmodel.fleet.sizing import FleetPlan, ReplicaSupply, size_fleet
-from accelmodel.serving.steady_state import OUTPUTS, Grid, closed_loop, concurrency_at_rate
-from accelmodel.serving.targets import LARGEST_CONCURRENCY, largest_concurrency
 from accelmodel.studies.capital import QUARTERS, cost_of_capital, course_of, fleet_of
 from accelmodel.studies.demanded import demands_of, shape_of
 from accelmodel.studies.draws import Array
@@ -223,6 +221,8 @@ class _Draws:
 
     def _served(self, of: Replica, chosen: Any) -> dict[str, Any]:
         """Columns of one replica at the loads of the chosen draws."""
+        from accelmodel.serving.steady_state import OUTPUTS, Grid, closed_loop, concurrency_at_rate
+
         load = {name: _at(self.of.load_input(name, self.values), chosen) for name in (*LOAD_KEYS, *TARGET_KEYS)}
         faster = _at(self.error, chosen)
         slower = {name: _at(self._slower(name), chosen) for name in ("time_to_first_token", "time_per_output_token")}
@@ -437,6 +437,9 @@ def demand_of(asked: DemandStudy, point: Point, peak_to_mean_ratio: float) -> De
 
 def _largest(of: Replica, shape: tuple[Any, Any, Any], ttft_s: Any, tpot_s: Any) -> Any:
     """The largest concurrency within each draw's own latency targets; 0 where there is none."""
+    from accelmodel.serving.steady_state import OUTPUTS, Grid, closed_loop
+    from accelmodel.serving.targets import LARGEST_CONCURRENCY
+
     if all(np.ndim(value) == 0 for value in shape):
         return _largest_of_one_shape(of, shape, ttft_s, tpot_s)
     input_tokens, output_tokens, hit, ttft, tpot = _flat(*shape, ttft_s, tpot_s)
@@ -453,6 +456,9 @@ def _largest(of: Replica, shape: tuple[Any, Any, Any], ttft_s: Any, tpot_s: Any)
 
 def _largest_of_one_shape(of: Replica, shape: tuple[float, float, float], ttft_s: Any, tpot_s: Any) -> Any:
     """The same where all requests are of one shape: latencies at every concurrency once, and each draw's targets looked up in them."""
+    from accelmodel.serving.steady_state import OUTPUTS, Grid, closed_loop
+    from accelmodel.serving.targets import largest_concurrency
+
     one = [np.array([value], float) for value in shape]
     loosest = [float(np.max(target)) for target in (ttft_s, tpot_s)]
     most = int(largest_concurrency(of.constants, *one, ttft_s=loosest[0], tpot_s=loosest[1], capped=of.capped_constants)[0, 0])
