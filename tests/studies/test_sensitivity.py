@@ -223,7 +223,8 @@ def test_where_the_outcome_jumps_it_is_said(tmp_path):
         ('against = ["h200"]\ninput = "cases.trainium2.purchase_usd"', "no number of the scenario"),
         ('against = ["h200"]\ninput = "ownership.default.purchase.b200-sxm"', "changes none"),
         ('against = ["h200"]\ninput = "sites.texas.tariff"', "changes none"),
-        ('against = ["h200"]\ninput = "ownership.default.occupancy"', None),
+        ('against = ["h200"]\ninput = "ownership.default.occupancy"', "changes none"),  # the scenario gives it
+        ('against = ["h200"]\nyears = 2\ninput = "price_change_fraction_per_year"\nlow = -0.9\nhigh = 0.0', None),
         ('against = ["h200"]\ntarget = 1.0\ninput = "base.occupancy"', "one of the two"),
         ('input = "base.occupancy"', "one of the two"),
         ('against = ["h200"]\noutcome = "replicas"\nfleet = "nothing"\ninput = "base.occupancy"', "names no demand study"),
@@ -233,7 +234,7 @@ def test_where_the_outcome_jumps_it_is_said(tmp_path):
 )
 def test_break_evens_that_cannot_be_are_refused_or_found_nowhere(tmp_path, told, message):
     path = scenario(tmp_path, f'[studies.even]\nkind = "break-even"\ncase = "trainium2"\n{told}\n')
-    if message is None:  # it moves neither of the two: no root, and no false one
+    if message is None:  # the price of tokens moves the cost of neither: no root, and no false one
         assert am.run(path).tables["even"].to_pylist()[0]["break_even_value"] is None
     else:
         with pytest.raises(am.InputError, match=message):

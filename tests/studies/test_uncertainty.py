@@ -425,6 +425,11 @@ kind = "uncertainty"
         ('"base.occupancy" = { low = 0.1, high = 0.2 }', "no number of the scenario"),
         ('"base.ttft_s" = {}', "give 'low' and 'high'"),
         ('"base.ttft_s" = { low = 3.0, high = 4.0 }', "does not hold"),
+        ('"base.accelerators" = { low = 1, high = 4 }', "may not vary"),
+        ('"studies.sizing.peak_to_mean" = { low = 1.2, high = 2.0 }', "may not vary"),
+        ('"sites.texas.tariff" = { low = 0.05, high = 0.08 }', "may not vary"),
+        ('"accelerators.b200-sxm.hbm_bandwidth" = {}', "may not vary"),
+        ('"workloads.rag.input_tokens" = { low = 1, high = 1e5 }', "may not vary"),
         ('"studies.cash.tax_fraction" = { low = 0.0, high = 0.4, distribution = "log-normal" }', "above 0"),
     ],
 )

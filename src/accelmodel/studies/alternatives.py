@@ -50,6 +50,15 @@ MOST_REPLICAS = 4_096  # that one study builds anew, a millisecond or two each
 _HALVINGS = 17  # from LARGEST_CONCURRENCY to one
 _STRUCTURAL_KEYS = ("chunk_tokens", "acceptance_fraction", "power_cap_w")
 _MONEY_KEYS = ("occupancy", "purchase_usd")
+# What may vary of a demand study and of a cash-flow study
+_OF_DEMAND = (
+    *("tokens_per_day", "requests_per_day", "peak_to_mean", "growth_fraction_per_year", "years"),
+    *("headroom_fraction", "maintenance_fraction", "availability_target_fraction", "spares_service_fraction"),
+)
+_OF_CASH = (
+    *("ramp_years", "price_change_fraction_per_year", "speedup_fraction_per_year", "equipment_price_change_fraction_per_year"),
+    *("cost_of_capital_fraction", "tax_fraction", "equipment_life_years"),
+)
 _IT_POWER = ".it_power"
 
 Values = Mapping[str, Array]
@@ -111,18 +120,50 @@ class Alternative:
     def is_touched_by(self, key: str) -> bool:
         """Whether an input may change this case: keys of another case, owner, site or accelerator, and a base's that the case overrides, do not."""
         where, _, rest = key.partition(".")
-        accelerator, terms = self.cell.replica.accelerator, self.cell.money
-        if where == "accelerators":
-            return accelerator.derivation is not None or rest.startswith(f"{accelerator.name}.")
-        if where == "sites":
-            return rest.startswith(f"{terms.site}.")
-        if where == "ownership":
-            return rest.startswith(f"{self.owner}.") and (".purchase." not in rest or rest == f"{self.owner}.purchase.{accelerator.name}")
+        if where in ("base", "cases"):
+            return self._is_own(where, rest)
+        if where == "studies":
+            name, _, last = rest.rpartition(".")
+            return (
+                (name == self.asked.fleet and last in _OF_DEMAND)
+                or (name == self.asked.investment and last in _OF_CASH)
+                or key == f"{where}.{self.study}.{last}"
+            )
+        if where == "ownership" and ".purchase." in rest:
+            terms = self.cell.money
+            return rest == f"{self.owner}.purchase.{self.cell.replica.accelerator.name}" and terms.purchase_usd is None and not terms.rents
+        if key == f"ownership.{self.owner}.occupancy":
+            return "occupancy" not in self.context.scenario.situation(self.case)
+        return rest == "" or any(rest.startswith(f"{name}.") or key == name for name in self._entries.get(where, ()))
+
+    def _is_own(self, where: str, rest: str) -> bool:
+        """Whether a key of the base or of a case is one of this case's that may vary."""
+        last = rest.rpartition(".")[2]
+        if last not in (*LOAD_KEYS, *TARGET_KEYS, *_MONEY_KEYS, *_STRUCTURAL_KEYS):
+            return False
         if where == "cases":
-            return self.case is not None and rest.startswith(f"{self.case}.")
-        if where == "base" and self.case is not None:
-            return rest not in self.context.scenario.cases[self.case].model_fields_set
-        return where != ENGINE or key == engine_key(self.cell)
+            return self.case is not None and rest == f"{self.case}.{last}"
+        return self.case is None or rest not in self.context.scenario.cases[self.case].model_fields_set
+
+    @functools.cached_property
+    def _entries(self) -> dict[str, tuple[str, ...]]:
+        """Entries of the catalogue behind the case, by kind; of a derived accelerator, those that it takes figures from as well."""
+        of, terms = self.cell.replica, self.cell.money
+        derivation = of.accelerator.derivation
+        origins = () if derivation is None else (derivation.base, *derivation.taken.values())
+        workload = self.context.scenario.situation(self.case).get("workload")
+        sized = self.context.scenario.studies[self.asked.fleet] if self.asked.fleet is not None else None
+        shape = sized.shape if isinstance(sized, DemandStudy) else None
+        return {
+            "ownership": (self.owner,),
+            "sites": (terms.site,),
+            "accelerators": (of.accelerator.name, *origins),
+            "calibrations": (of.calibration.name,),
+            "workloads": () if workload is None else (self.context.catalog.workload(workload).name,),
+            "shapes": () if shape is None else (self.context.catalog.shape(shape).name,),
+            "offers": () if terms.hour is None else (terms.hour.id,),
+            ENGINE: (engine_key(self.cell),),
+        }
 
     def is_structural(self, key: str) -> bool:
         """Whether an input changes the replica itself, so that it is built anew for every value."""
@@ -263,7 +304,7 @@ class _Draws:
             if value is not None:
                 changed[key] = value
         drawn = self.values.get(f"ownership.{self.of.owner}.occupancy")
-        if drawn is not None and "occupancy" not in self.of.context.scenario.situation(self.of.case):
+        if drawn is not None:
             changed["occupancy"] = drawn
         if own.hour is not None and (rent := self.values.get(f"offers.{own.hour.id}.price")) is not None:
             changed["hour"] = own.hour.model_copy(update={"price": rent})

@@ -17,7 +17,7 @@ from accelmodel.studies.indices import rank_correlation, sobol_indices, value_of
 from accelmodel.studies.inputs import Input, design_of, inputs_of
 from accelmodel.studies.run import Context, StudyResult
 from accelmodel.studies.uncertain import BreakEvenStudy, SensitivityStudy
-from accelmodel.studies.uncertainty import benefits_of, draw, draws_of, in_words, name_of, plain, running, varied_in_words
+from accelmodel.studies.uncertainty import benefits_of, check_inputs, draw, draws_of, in_words, name_of, plain, running, varied_in_words
 
 
 def study(context: Context, asked: SensitivityStudy) -> StudyResult:
@@ -25,6 +25,7 @@ def study(context: Context, asked: SensitivityStudy) -> StudyResult:
     name = name_of(context, asked)
     alternatives = named_alternatives(context, name, asked)
     inputs = inputs_of(context, name, asked, [one.cell for one in alternatives], [asked.outcome])
+    check_inputs(asked, inputs, alternatives)
     for one in alternatives:
         one.check([asked.outcome], "outcome")
     design = design_of(context, asked, inputs)

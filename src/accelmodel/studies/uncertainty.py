@@ -37,6 +37,7 @@ def study(context: Context, asked: UncertaintyStudy) -> StudyResult:
     alternatives, notes = running(context, name, asked, context.scenario.chosen(asked.cases))
     decisive = asked.decide_by or "cost_usd_per_mtok"
     inputs = inputs_of(context, name, asked, [one.cell for one in alternatives], (*asked.columns, decisive))
+    check_inputs(asked, inputs, alternatives)
     design, draws = design_of(context, asked, inputs), draws_of(asked, alternatives, inputs)
     for one in alternatives:
         one.check((*asked.columns, decisive), "columns")
@@ -98,6 +99,14 @@ def running(context: Context, study: str, asked: Asked, cases: Sequence[str | No
     if not found:
         raise InputError(notes[0], key="cases")
     return found, notes
+
+
+def check_inputs(asked: Uncertainly, inputs: Mapping[str, Input], alternatives: Sequence[Alternative]) -> None:
+    """InputError for an input that the study names and that changes none of its cases."""
+    for key in asked.inputs:
+        if key in inputs and not any(one.is_touched_by(key) for one in alternatives):
+            known = [other for other in inputs if any(one.is_touched_by(other) for one in alternatives)]
+            raise InputError("changes none of the cases, or may not vary", key=f"inputs.{key}", value=key, allowed=known)
 
 
 def draw(
