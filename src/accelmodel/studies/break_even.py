@@ -19,6 +19,7 @@ from accelmodel.studies.uncertainty import in_words, name_of
 
 _LOOKED_AT = 65  # values between the ends at which the sign is taken before a root is refined
 _EQUAL = 1e-6  # of the outcome: what lies further apart at a crossing has jumped across
+_TARGET = "target "  # what the other side is called where it is a number
 _WIDER = 10.0  # than the value, either way, is searched where the study gives no ends
 _SHOWN = ("baseline", "input_value", "break_even_value", "better_below", "better_above", "searched_low", "searched_high", "crossings", "unit")
 
@@ -44,7 +45,7 @@ def study(context: Context, asked: BreakEvenStudy) -> StudyResult:
 
 def asked_name(asked: BreakEvenStudy, other: Alternative | None) -> str:
     """What the case is set against."""
-    return f"target {asked.target:g}" if other is None else other.name
+    return f"{_TARGET}{asked.target:g}" if other is None else other.name
 
 
 def roots(difference: Callable[[Array], Array], low: float, high: float) -> tuple[list[float], Array, Array]:
@@ -129,13 +130,20 @@ def _crossing(asked: BreakEvenStudy, varied: Input, subject: Alternative, other:
 def _in_words(row: dict[str, Any], varied: Input, outcome: str) -> str:
     """One sentence on a row."""
     unit = "" if varied.unit == "1" else f" {varied.unit}"
+    subject, baseline, below, above = (row[key] for key in ("subject", "baseline", "better_below", "better_above"))
+    is_target = baseline.startswith(_TARGET)
     if row["break_even_value"] is None:
-        winner = f"'{row['better_below']}' is better throughout" if row["better_below"] else "nothing runs there"
         span = f"{row['searched_low']:,.4g} to {row['searched_high']:,.4g}{unit}"
-        return f"no {varied.name} from {span} makes '{row['subject']}' equal '{row['baseline']}': {winner}"
+        if below is None:
+            return f"no {varied.name} from {span} decides between '{subject}' and {baseline}: they do not run there, or are equal throughout"
+        if is_target:
+            return f"'{subject}' {'meets' if below == subject else 'misses'} the {baseline} in {outcome} at every {varied.name} from {span}"
+        return f"no {varied.name} from {span} makes '{subject}' equal '{baseline}': '{below}' is better throughout"
+    what = f"reaches the {baseline}" if is_target else f"equals '{baseline}'"
+    sides = f"below it '{below}' is better, above it '{above}'"
+    if is_target:
+        sides = f"it is met {'below' if below == subject else 'above'}" if below != above else f"at both ends it is {'met' if below == subject else 'missed'}"
     more = "" if row["crossings"] == 1 else f"; {row['crossings']} crossings, this is the nearest to its value"
     more += "; there the outcome jumps from one side to the other, as whole requests do" if row["jumps"] else ""
-    return (
-        f"'{row['subject']}' equals '{row['baseline']}' in {outcome} at a {varied.name} of {row['break_even_value']:,.6g}{unit} "
-        f"(it stands at {varied.value:,.6g}): below it '{row['better_below']}' is better, above it '{row['better_above']}'{more}"
-    )
+    at = f"at a {varied.name} of {row['break_even_value']:,.6g}{unit} (it stands at {varied.value:,.6g})"
+    return f"'{subject}' {what} in {outcome} {at}: {sides}{more}"

@@ -231,7 +231,7 @@ def _notes(context: Context, asked: UncertaintyStudy, inputs: Mapping[str, Input
 def varied_in_words(asked: Uncertainly, inputs: Mapping[str, Input], draws: int, seed: int) -> str:
     """One sentence on what varies: how many inputs, their groups, the draws, and how the engine's error is taken."""
     groups = {one.group for one in inputs.values() if one.group is not None}
-    together = f" ({', '.join(sorted(groups))} move together)" if groups else ""
+    together = f", some of them together ({', '.join(sorted(groups))})," if groups else ""
     engine = {
         "spread": "the engine's error is the spread of measurements about predictions, one factor for a calibration and generation",
         "parameters": "the engine varies by its fitted parameters with their recorded correlations",
