@@ -272,6 +272,7 @@ class Context:
 def study_kinds() -> dict[str, Callable[[Context, Any], StudyResult]]:
     """What runs each kind of study."""
     from accelmodel.studies import (
+        break_even,
         capital,
         cash_flow,
         day,
@@ -285,7 +286,9 @@ def study_kinds() -> dict[str, Callable[[Context, Any], StudyResult]]:
         price_shock,
         refresh,
         schedule,
+        sensitivity,
         sweep,
+        uncertainty,
         waterfall,
     )
 
@@ -306,6 +309,9 @@ def study_kinds() -> dict[str, Callable[[Context, Any], StudyResult]]:
         "parity": parity.study,
         "plan": plan.study,
         "plan-part": plan.part,
+        "uncertainty": uncertainty.study,
+        "sensitivity": sensitivity.study,
+        "break-even": break_even.study,
     }
 
 
