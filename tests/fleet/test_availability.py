@@ -17,6 +17,7 @@ from accelmodel.fleet.availability import (
     group_availability_fraction,
     mean_in_repair,
     probability_enough_up,
+    replicas_for_availability,
     replicas_up,
     spare_stock,
     spares_service_fraction,
@@ -113,6 +114,24 @@ def test_many_blocks_by_enumeration(blocks, states, data):
     needed = data.draw(st.integers(0, blocks * (len(states) - 1)))
     enough = math.fsum(math.prod(states[up] for up in one) for one in itertools.product(range(len(states)), repeat=blocks) if sum(one) >= needed)
     assert probability_enough_up(blocks, needed, states) == pytest.approx(enough, abs=1e-12)
+
+
+@settings(deadline=None, max_examples=30, derandomize=True)
+@given(needed=st.integers(0, 5), each=st.integers(1, 3), target=st.floats(0.5, 0.97))
+def test_the_last_block_may_be_partly_filled(needed, each, target):
+    domains = [FailureDomain("chip", 1, 19.0, 1.0), FailureDomain("host", 4, 9.0, 1.0)]
+
+    def enough(installed: int) -> bool:  # block by block, all combinations
+        sizes = [each] * (installed // each) + ([installed % each] if installed % each else [])
+        chances = [by_enumeration(size, 2, domains) for size in sizes]
+        found = math.fsum(
+            math.prod(chance[up] for chance, up in zip(chances, one, strict=True))
+            for one in itertools.product(*(range(size + 1) for size in sizes))
+            if sum(one) >= needed
+        )
+        return found >= target - 1e-12
+
+    assert replicas_for_availability(needed, each, 2, domains, target) == next(count for count in itertools.count(needed) if enough(count))
 
 
 def test_spares_of_half_a_million_chips():

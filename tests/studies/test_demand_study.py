@@ -35,6 +35,11 @@ def rows(folder: Path, **overrides: object) -> list[dict]:
     return am.run(path, set={key.replace("__", "."): value for key, value in overrides.items()}).tables["fleet"].to_pylist()
 
 
+def rows_of(folder: Path, scenario: str) -> list[dict]:
+    (folder / "other.toml").write_text(scenario, encoding="utf-8")
+    return am.run(folder / "other.toml").tables["fleet"].to_pylist()
+
+
 @pytest.fixture
 def point():
     one = am.replica(model="llama-3.1-70b", system="p5.48xlarge", weights="fp8")
@@ -135,10 +140,16 @@ def test_prefix_hits_that_are_stated_are_those_of_the_trace_too(tmp_path):
     assert stated["time_to_first_token_p99_s"] == found["time_to_first_token_p99_s"]
 
 
-def test_what_no_fleet_can_do_is_no_row(tmp_path):
-    found = proven(tmp_path, studies__fleet__input_variation=2.0, studies__fleet__percentile=99, base__ttft_s=0.12)
-    assert found.table.num_rows == 0
-    assert all("not feasible" in note and "alone on a replica" in note for note in found.notes)
+def test_what_no_fleet_can_do_is_refused(tmp_path):
+    with pytest.raises(am.InputError, match="not feasible: alone on a replica"):
+        proven(tmp_path, studies__fleet__input_variation=2.0, studies__fleet__percentile=99, base__ttft_s=0.12)
+
+
+def test_a_tenant_needs_no_figure_of_power(tmp_path):
+    rented = SCENARIO.replace('"bedrock:meta.llama3-1-70b-instruct-v1:0"', '"on-demand"').replace("70b", "8b").replace("p5.48xlarge", "g6e.48xlarge")
+    row = rows_of(tmp_path, rented)[0]
+    assert row["it_power_mw"] is None
+    assert row["annual_cost_usd"] > 0
 
 
 def test_sites_take_whole_systems_or_say_what_is_short(tmp_path):
@@ -197,3 +208,9 @@ def test_a_shape_gives_the_peak_and_the_bound_of_every_hour(tmp_path):
     mean = shaped["lower_bound_accelerator_h_per_day"] / 8 / 24
     assert flat["lower_bound_accelerator_h_per_day"] / 8 / 24 <= mean + 1
     assert shaped["lower_bound_replicas"] / peak <= mean <= shaped["lower_bound_replicas"] / peak + 1
+
+
+def test_a_negative_seed_is_refused(tmp_path):
+    (tmp_path / "mine.toml").write_text(SCENARIO, encoding="utf-8")
+    with pytest.raises(am.InputError, match="seed"):
+        am.run(tmp_path / "mine.toml", seed=-1)

@@ -149,6 +149,20 @@ def _bracket(enough: Callable[[int], bool], never: int, guess: int) -> tuple[int
     return guess, guess + step
 
 
+def replicas_for_availability(
+    needed: int, replicas_per_block: int, accelerators_per_replica: int, domains: Sequence[FailureDomain], target_fraction: float
+) -> int:
+    """Smallest number of replicas, in whole blocks and one that is partly filled, of which at least `needed` are up with the target's probability."""
+    states = replicas_up(replicas_per_block, accelerators_per_replica, domains)
+    blocks = blocks_for_availability(needed, states, target_fraction)
+    for left in range(1, replicas_per_block if blocks else 1):
+        installed = (blocks - 1) * replicas_per_block + left
+        down = np.convolve(_copies(states[::-1], blocks - 1), replicas_up(left, accelerators_per_replica, domains)[::-1])
+        if installed >= needed and down[: installed - needed + 1].sum() >= target_fraction:
+            return installed
+    return blocks * replicas_per_block
+
+
 def mean_in_repair(units: float, failures_per_unit_year: float, turnaround_h: float) -> float:
     """Mean number away for repair: units x failures a year / 8760 x turnaround hours (Little's law)."""
     return units * failures_per_unit_year / HOURS_PER_YEAR * turnaround_h

@@ -77,7 +77,8 @@ class UnitFigures:
     spare_cost_usd_per_h: float
 
     def __post_init__(self) -> None:
-        check_range("it_power_w", self.it_power_w, above=0)
+        if not math.isnan(self.it_power_w):
+            check_range("it_power_w", self.it_power_w, above=0)
         check_range("pue", self.pue, at_least=1)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from accelmodel.economics.margin import margin_fraction
 from accelmodel.economics.tokens import TokenRates
+from accelmodel.errors import InputError
 from accelmodel.fleet.demand import Demand, Shape
 from accelmodel.fleet.schedule import needed_replicas
 from accelmodel.fleet.sites import Placed, Site, place
@@ -44,6 +45,8 @@ def study(context: Context, asked: DemandStudy) -> StudyResult:
     for case in context.scenario.chosen(asked.cases):
         cell = cell_of(context, case, context.scenario.situation(case) | lengths_of(asked))
         trace = None if asked.trace is None else context.trace(asked.trace)
+        if trace is not None and any(key in cell.situation for key in trace.means):
+            notes.append(f"{cell.case or cell.replica.system.name}: lengths are those of the trace, not the situation's")
         point = context.point(cell) if trace is None else _point_of_trace(context, cell, trace, asked)
         if not point.fits:
             notes.append(misfit(cell, 1, 1, point.kv_capacity_tokens > 0))
@@ -52,6 +55,8 @@ def study(context: Context, asked: DemandStudy) -> StudyResult:
             row, words = _fleet(context, cell, point, demand, asked, trace, shape)
             notes += words
             rows += [] if row is None else [row]
+    if not rows:
+        raise InputError("; ".join(notes), key="cases")
     names = dict.fromkeys(name for row in rows for name in row if name not in ("gap", "sites"))
     columns = {name: [row.get(name) for row in rows] for name in names}
     return StudyResult("demand", table(columns), {"fleets": rows}, notes, [name for name in _SHOWN if name in columns])
@@ -134,6 +139,8 @@ def _placed(context: Context, plan: FleetPlan, asked: DemandStudy) -> list[Place
         rooms.append(Site(one.site, whole_mw if one.facility_power_mw is None else one.facility_power_mw, site.figures.pue.si))
     if not rooms or not plan.systems:
         return []
+    if math.isnan(plan.it_power_mw):
+        raise InputError("the accelerator has no figure 'it_power', by which sites are filled", key="sites")
     return place(plan.systems, plan.it_power_mw * 1e6 / plan.systems, rooms, asked.power_diversity_fraction)
 
 

@@ -124,7 +124,8 @@ def unit_of(cell: Cell, point: Point) -> UnitFigures:
     """Figures of one installed accelerator on the books of the situation."""
     of, terms = cell.replica, cell.money
     site = terms.catalog.site(terms.site)
-    it_power_w, pue = of.accelerator.need("it_power").si, site.figures.pue.si
+    it_power = of.accelerator.figures.it_power if terms.rents else of.accelerator.need("it_power")  # a tenant pays for no power
+    it_power_w, pue = math.nan if it_power is None else it_power.si, site.figures.pue.si
     peak = of.accelerator.figures.peak_fp8
     peak_flop_per_s = math.nan if peak is None else peak.si
     if terms.rents:

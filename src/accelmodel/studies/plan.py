@@ -397,7 +397,7 @@ def _notes(made: Built, proven: Proven) -> list[str]:
     ended = "; the time allowed was over" if plan.out_of_time else ""
     what = "cost less revenue" if made.asked.objective == "margin" else "cost"
     found = [
-        f"Discounted {what} {_usd(plan.cost_usd)}; no plan is below {_usd(plan.bound_usd)} (gap {plan.gap_fraction:.3%}{ended})",
+        f"Discounted {what} {_usd(plan.cost_usd)}; with these reserves no plan is below {_usd(plan.bound_usd)} (gap {plan.gap_fraction:.3%}{ended})",
         f"{len(proven.proofs)} proofs by simulation, all held in plan {proven.rounds}"
         + (f"; the analytic size was short by up to {proven.short_fraction:.1%}, which is repaired" if proven.short_fraction > 0 else ""),
     ]

@@ -14,7 +14,7 @@ import numpy as np
 from accelmodel.economics.offers import block
 from accelmodel.economics.ownership import OwnershipTerms
 from accelmodel.errors import InputError
-from accelmodel.fleet.availability import blocks_for_availability, mean_in_repair, replicas_up, spare_stock
+from accelmodel.fleet.availability import mean_in_repair, replicas_for_availability, spare_stock
 from accelmodel.fleet.plan_model import HOURS_PER_QUARTER, QUARTERS_PER_YEAR, Array, PlanProblem, Reserves
 from accelmodel.studies.assumptions import assumptions, sources
 from accelmodel.studies.demanded import peak_to_mean_of
@@ -33,7 +33,6 @@ _DRAWN_REQUESTS = 20_000  # of a workload without a trace
 _PREFIX_BLOCK_TOKENS = 64
 _PREFIX_FAMILIES = 16
 _W_PER_MW = 1e6
-_MANY_BLOCKS = 50
 _NAN = math.nan
 
 
@@ -474,9 +473,7 @@ def reserve_factors(cell: Cell, asked: PlanStudy, replicas: float) -> tuple[floa
     headroom, maintenance = 1.0 / (1.0 - reserve.headroom_fraction), 1.0 / (1.0 - reserve.maintenance_fraction)
     needed = max(math.ceil(replicas * headroom * maintenance), 1)
     each = block(of.accelerators, of.system.accelerators).replicas
-    each = each if needed >= _MANY_BLOCKS * each else 1
-    states = replicas_up(each, of.accelerators, reserve.domains)
-    installed = blocks_for_availability(needed, states, reserve.availability_target_fraction) * each
+    installed = replicas_for_availability(needed, each, of.accelerators, reserve.domains, reserve.availability_target_fraction)
     accelerators = installed * of.accelerators
     stock = spare_stock(mean_in_repair(accelerators, reserve.failures_per_accelerator_year, reserve.repair_turnaround_h), reserve.spares_service_fraction)
     return headroom, maintenance, installed / needed, stock / accelerators

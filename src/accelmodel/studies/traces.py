@@ -138,7 +138,7 @@ class Trace:
             lengths = _from_table(file.stem, _without_arrivals(_read_table(file)), file)
         else:
             lengths = Trace.of(source if isinstance(source, Trace) else _without_arrivals(pa.table(source)))
-        gaps_s = _intervals(client, lengths.requests, np.random.default_rng(seed))
+        gaps_s = _intervals(client, lengths.requests, random_of(seed))
         return replace(lengths, arrival_s=np.cumsum(gaps_s))
 
     @classmethod
@@ -173,7 +173,7 @@ class Trace:
             raise InputError("needs at least one client", key="clients")
         if not 0.0 < duration_s < math.inf:
             raise InputError("must be finite and above 0", key="duration_s", value=duration_s)
-        drawn = [_drawn(client, duration_s, np.random.default_rng([seed, place])) for place, client in enumerate(every)]
+        drawn = [_drawn(client, duration_s, random_of(seed, place)) for place, client in enumerate(every)]
         arrival_s, input_tokens, output_tokens = (np.concatenate([one[row] for one in drawn]) for row in range(3))
         if not arrival_s.size:
             raise InputError(f"no request arrives in {duration_s:g} s", key="duration_s", value=duration_s)
@@ -206,9 +206,9 @@ class Trace:
         if factor == 1.0:
             return self
         copies, first_s, span_s = math.ceil(factor), self.arrival_s[0], max(self.duration_s, 1e-9)
-        moved_s = np.concatenate([[0.0], np.random.default_rng(seed).uniform(0.0, min(_SPREAD_S, span_s), copies - 1)])
+        moved_s = np.concatenate([[0.0], random_of(seed).uniform(0.0, min(_SPREAD_S, span_s), copies - 1)])
         arrival_s = first_s + np.concatenate([(self.arrival_s - first_s + by_s) % (span_s * (1.0 + 1e-12)) for by_s in moved_s])
-        last = np.random.default_rng([seed, copies]).uniform(size=self.requests) < factor - (copies - 1)
+        last = random_of(seed, copies).uniform(size=self.requests) < factor - (copies - 1)
         kept = np.concatenate([np.arange((copies - 1) * self.requests), (copies - 1) * self.requests + np.flatnonzero(last)])
         if not kept.size:
             raise InputError(f"no request of '{self.name}' is left at {factor:g} times its rate", key="factor", value=factor)
@@ -265,6 +265,13 @@ class Trace:
         return self._picked(np.argsort(self.arrival_s, kind="stable"), np.sort(self.arrival_s, kind="stable"))
 
 
+def random_of(seed: int, *place: int) -> np.random.Generator:
+    """Random numbers of a seed, and of a place in what is drawn from it; InputError for a seed that is no whole number of at least 0."""
+    if isinstance(seed, bool) or not hasattr(seed, "__index__") or seed < 0:
+        raise InputError("must be a whole number of at least 0", key="seed", value=seed)
+    return np.random.default_rng([seed, *place] if place else seed)
+
+
 def _drawn(client: Client, duration_s: float, rng: np.random.Generator) -> tuple[Array, Array, Array]:
     """Arrivals, input and output tokens of one client."""
     many = int(client.requests_per_s * duration_s * 1.2) + 16
@@ -314,7 +321,7 @@ _LARGEST_VARIATION = 30.0  # of the times between arrivals in a window; more can
 def _sent_in_window(rows: Mapping[str, Any], row: int, window_s: float, bins: Mapping[str, Any], seed: int) -> tuple[Array, Array, Array, Array]:
     """Arrivals, input and output tokens, and the client, of one row of a ServeGen file."""
     who, start_s = int(rows["client"][row]), float(rows["window_start_s"][row])
-    rng = np.random.default_rng([seed, who, int(start_s)])
+    rng = random_of(seed, who, int(start_s))
     many = round(float(rows["rate_rps"][row]) * window_s)
     variation = min(max(float(rows["cv"][row]), 0.01), _LARGEST_VARIATION)
     client = Client(1.0, 1.0, 1.0, burstiness=variation, pattern=str(rows["pattern"][row]).lower())
