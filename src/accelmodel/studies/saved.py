@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from accelmodel.catalog.figures import parse
 from accelmodel.catalog.library import Library
 from accelmodel.errors import InputError
-from accelmodel.studies.run import SCHEMA, Run
+from accelmodel.studies.run import SCHEMA, Context, Run
 from accelmodel.studies.scenario import Scenario
 
 if TYPE_CHECKING:
@@ -46,6 +48,22 @@ class SavedRun:
     def edited(self) -> list[str]:
         """Frozen files that are not any more what the run has read."""
         return [name for name, digest in self.document["files"].items() if hashlib.sha256(self.files[name]).hexdigest() != digest]
+
+    @property
+    def sha256(self) -> str:
+        """Hash of the run's document: its scenario, what it read (by hash), version, seed and summaries."""
+        return hashlib.sha256(json.dumps(self.document, sort_keys=True, allow_nan=False).encode()).hexdigest()
+
+    @contextlib.contextmanager
+    def context(self) -> Iterator[Context]:
+        """What the run's studies shared, made again from its frozen files alone; they lie in a folder of their own until the block ends."""
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            for place, content in self.files.items():
+                path = folder / place
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(content)
+            yield Context(self.scenario, Frozen(folder), folder, self.document["seed"])
 
 
 def _in_memory(run: Run) -> SavedRun:
