@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from accelmodel.catalog.library import Library
     from accelmodel.core.replica import Replica
     from accelmodel.errors import DoesNotFitError, InputError
+    from accelmodel.reports.report import report
     from accelmodel.studies.anchor import anchor
     from accelmodel.studies.calibrate import calibrate
     from accelmodel.studies.diff import Difference, diff
@@ -51,6 +52,7 @@ __all__ = [
     "optimize",
     "prove",
     "replica",
+    "report",
     "run",
     "simulate",
     "validate",
@@ -79,6 +81,7 @@ _HOME = {
     "optimize": "studies.optimize",
     "prove": "studies.proof",
     "replica": "studies.points",
+    "report": "reports.report",
     "run": "studies.run",
     "simulate": "studies.simulate",
     "validate": "studies.validate",

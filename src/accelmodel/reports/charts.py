@@ -34,7 +34,7 @@ class Axis:
     def title(self) -> str:
         """Words and unit."""
         unit = "%" if self.is_share else self.unit
-        return f"{self.words}, {unit}" if unit else self.words
+        return ", ".join(filter(None, (self.words, unit)))
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class Chart:
         if not values:
             return self.title
         ends = f"{_spoken(axis, min(values))} to {_spoken(axis, max(values))}"
-        return f"{self.title}. {axis.words} from {ends}: {names}. The numbers stand in the table."
+        return f"{self.title}. {axis.words or 'Values'} from {ends}: {names}. The numbers stand in the table."
 
 
 def _spoken(axis: Axis, value: float) -> str:
@@ -173,7 +173,7 @@ def _bars(rows: Sequence[Row], names: Sequence[str], title: str, caption: str, a
     left = f" The first {_BARS} of {len(rows)} rows." if len(rows) > _BARS else ""
     bounds = caption if series[0].low is not None or "Whiskers" not in caption else ""
     axis = axis_of(names[0])
-    words = axis.words if len(series) == 1 else title.lower()
+    words = axis.words if len(series) == 1 or axis.is_share else ""
     yield Chart(title, f"{bounds}{left}".strip(), "bar", Axis(words, axis.unit, axis.is_log, axis.is_share), Axis(""), series)
 
 

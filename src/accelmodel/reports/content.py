@@ -82,13 +82,14 @@ def is_known(name: str) -> bool:
 
 @dataclass(frozen=True)
 class Listing:
-    """A plain table beside the studies: heads, units and rows of values."""
+    """A plain table beside the studies: heads, units and rows of values; inputs as their files give them, results rounded as in the terminal."""
 
     title: str
     heads: tuple[str, ...]
     rows: tuple[tuple[Any, ...], ...]
     note: str = ""
     units: tuple[str, ...] = ()
+    is_rounded: bool = False
 
 
 @dataclass(frozen=True)
@@ -131,7 +132,7 @@ def content(run: Run | Path | str, measured: Path | str | None = None) -> Conten
         if measured is not None:
             from accelmodel.reports.overlay import overlaid
 
-            studies, found = overlaid(studies, measured, context)
+            studies, found = overlaid(studies, measured)
             missing.append(found)
         elif any(chart.kind == "line" and chart.title.startswith("Cost against speed") for study in studies for chart in study.charts):
             missing.append(NO_MEASUREMENTS)
@@ -175,7 +176,7 @@ def _roofline(context: Context, missing: list[str]) -> tuple[str, tuple[charts.C
         found = roofline(context)
     except InputError as error:
         if _names_replicas(context):
-            missing.append(f"No roofline: {error}")
+            missing.append(f"No roofline: {error.message}.")
         return None
     said = f"'{found.case}', {replica_in_words(found.replica)}: the cheapest tokens of the run, at {number(found.point.concurrency)} requests at a time"
     return f"{said}, {number(found.point.input_tokens)} tokens in and {number(found.point.output_tokens)} out.", tuple(charts.roofline_charts(found))
@@ -251,4 +252,6 @@ def shown_cell(listing: Listing, place: int, value: Any) -> str:
         return percent(value)
     if value is None:
         return ""
+    if listing.is_rounded:
+        return number(value)
     return f"{value:,.10g}" if isinstance(value, float) else str(value)

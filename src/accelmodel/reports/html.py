@@ -16,8 +16,10 @@ from accelmodel.reports.charts import Chart
 from accelmodel.reports.content import Content, Listing, Study, shown_cell
 from accelmodel.reports.layout import Column
 from accelmodel.reports.plotly_figures import figure
+from accelmodel.reports.terminal import in_words
 
 ROWS_SHOWN = 200
+_SHORT, _LONG = 26, 60  # letters of a cell that never breaks, of one that needs room
 _DRAWING = """
 const dark = matchMedia("(prefers-color-scheme: dark)");
 function look() {
@@ -57,12 +59,14 @@ a { color: var(--mark); } a:focus-visible, summary:focus-visible, .scroll:focus-
 .skip { position: absolute; left: -999px; } .skip:focus { position: static; }
 figure { margin: 1.2rem 0; break-inside: avoid; }
 .chart { min-height: 150px; width: 100%; }
-.scroll { overflow-x: auto; border: 1px solid var(--line); border-radius: 4px; margin: .6rem 0; }
+.scroll { overflow: auto; max-height: 34rem; border: 1px solid var(--line); border-radius: 4px; margin: .6rem 0; }
 table { border-collapse: collapse; font-size: .85rem; width: 100%; font-variant-numeric: tabular-nums; }
 caption { text-align: left; padding: .4rem .6rem; color: var(--soft); }
 th, td { padding: .28rem .6rem; text-align: left; vertical-align: top; border-bottom: 1px solid var(--line); overflow-wrap: break-word; }
-thead th { background: var(--band); vertical-align: bottom; font-weight: 600; white-space: normal; } th small { display: block; font-weight: 400; }
+thead th { background: var(--band); vertical-align: bottom; font-weight: 600; white-space: normal; }
+thead th.number { white-space: normal; min-width: 5rem; } th small { display: block; font-weight: 400; }
 .number { text-align: right; white-space: nowrap; } tbody th { font-weight: 400; }
+thead th { position: sticky; top: 0; } .short { white-space: nowrap; }
 details { margin: .6rem 0; } summary { cursor: pointer; color: var(--mark); padding: .2rem 0; }
 .identity td { overflow-wrap: anywhere; } .long { min-width: 16rem; }
 footer { margin-top: 3rem; padding-bottom: 2rem; }
@@ -70,7 +74,7 @@ footer { margin-top: 3rem; padding-bottom: 2rem; }
 @media print {
   :root { --ink: #000; --soft: #444; --paper: #fff; --line: #bbb; --band: #f3f3f3; --mark: #003f6b; }
   @page { size: A4; margin: 14mm; } body { font-size: 10.5pt; } nav, .skip { display: none; }
-  header, main, footer { max-width: none; padding: 0; } .scroll { overflow: visible; border: 0; }
+  header, main, footer { max-width: none; padding: 0; } .scroll { overflow: visible; border: 0; max-height: none; } thead th { position: static; }
   table { font-size: 7pt; table-layout: auto; } th, td { padding: .15rem .3rem; } tr { break-inside: avoid; } thead { display: table-header-group; }
   .long { min-width: 0; } h2, h3 { break-after: avoid; } .answer { break-inside: avoid; }
 }
@@ -196,8 +200,8 @@ def _reference(study: Study) -> str:
     checks = study.summary.get("reproduced") or []
     if not checks:
         return ""
-    rows = tuple((str(one["quantity"]).replace("_", " "), one["computed"], one["published"], one["kind"], one["source"]) for one in checks)
-    return _listing(Listing("Against a reference", ("quantity", "computed", "reference", "kind", "source"), rows))
+    rows = tuple((in_words(str(one["quantity"])), one["computed"], one["published"], one["kind"], one["source"]) for one in checks)
+    return _listing(Listing("Against a reference", ("quantity", "computed", "reference", "kind", "source"), rows, is_rounded=True))
 
 
 def _chart(chart: Chart, figures: dict[str, Any]) -> str:
@@ -238,7 +242,11 @@ def _cell(name: str, shown: Column, place: int, row: dict[str, Any], *, first: b
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool) and value == value
     inner = f'<data value="{value!r}">{text}</data>' if is_number else text
     tag = 'th scope="row"' if first and not shown.numeric else "td"
-    return f"<{tag}{' class=number' if shown.numeric else ''}>{inner}</{tag.split()[0]}>"
+    return f"<{tag}{_class(shown.numeric, shown.cells[place])}>{inner}</{tag.split()[0]}>"
+
+
+def _class(numeric: bool, text: str) -> str:
+    return " class=number" if numeric else " class=long" if len(text) > _LONG else " class=short" if len(text) <= _SHORT else ""
 
 
 def _listing(listing: Listing) -> str:
@@ -253,8 +261,7 @@ def _listing(listing: Listing) -> str:
 def _listed(listing: Listing, place: int, value: Any) -> str:
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
     text = shown_cell(listing, place, value)
-    kind = " class=number" if is_number else " class=long" if len(text) > 60 else ""
-    return f"<td{kind}>{escape(text)}</td>"
+    return f"<td{_class(is_number, text)}>{escape(text)}</td>"
 
 
 def _folded(listing: Listing) -> str:

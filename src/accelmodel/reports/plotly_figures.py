@@ -16,7 +16,6 @@ _SYMBOLS = ("circle", "square", "diamond", "triangle-up", "x", "star")
 _PATTERNS = ("", "/", ".", "x", "-", "|")
 _ROW_PX, _LEAST_PX, _PLAIN_PX, _LEGEND_ROW_PX = 26, 150, 400, 21
 _WRAP = 26
-_PREFIXED = ("s", "USD", "USD/year", "accelerator", "token/day")
 
 
 def figure(chart: Chart) -> dict[str, Any]:
@@ -54,8 +53,10 @@ def _axis(axis: Axis) -> dict[str, Any]:
         found |= {"type": "log", "dtick": 1, "tickformat": "~s"} if axis.unit.startswith("FLOP") else {"type": "log", "dtick": "D2", "tickformat": ",~r"}
     if axis.is_share:
         found |= {"tickformat": ".0%", "title": {"text": html.escape(axis.words)}}
-    elif axis.unit in _PREFIXED:
-        found |= {"tickformat": "~s", "ticksuffix": axis.unit if axis.unit == "s" else ""}
+    elif axis.unit == "s":
+        found |= {"tickformat": "~s", "ticksuffix": "s"}
+    else:
+        found["exponentformat"] = "B"  # thousands, millions, billions, as the tables say
     return found
 
 
@@ -108,7 +109,7 @@ def _line(one: Series, place: int, chart: Chart) -> list[dict[str, Any]]:
             "name": html.escape(one.name),
             "x": list(one.x),
             "y": list(one.y),
-            "line": {"color": _colour(place), "dash": _DASHES[place // 2 % len(_DASHES)], "width": 2},
+            "line": {"color": _colour(place), "dash": _DASHES[(place if many else place // len(COLOURS)) % len(_DASHES)], "width": 2},
             "marker": {"color": _colour(place), "symbol": _SYMBOLS[place % len(_SYMBOLS)] + ("-open" if one.dots else ""), "size": 10 if one.dots else 8, "line": {"width": 2}},
         }
     ]
@@ -135,7 +136,7 @@ def _whiskers(one: Series) -> dict[str, Any]:
 
 
 def _filled(place: int) -> dict[str, Any]:
-    return {"color": _colour(place), "pattern": {"shape": _PATTERNS[place % len(_PATTERNS)], "size": 6, "solidity": 0.25}}
+    return {"color": _colour(place), "pattern": {"shape": _PATTERNS[place % len(_PATTERNS)], "size": 7, "solidity": 0.2, "fillmode": "overlay", "fgcolor": "#ffffff"}}
 
 
 def _stacked(one: Series, place: int, _chart: Chart) -> list[dict[str, Any]]:

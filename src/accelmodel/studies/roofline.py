@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -65,14 +66,17 @@ def roofline(context: Context) -> Roofline:
 def _cheapest(context: Context) -> tuple[Cell, dict[str, Any]]:
     best: tuple[float, Cell, dict[str, Any]] | None = None
     for cell, loads in _candidates(context):
-        columns = context.points(cell, loads)
+        try:
+            columns = context.points(cell, loads)
+        except InputError:
+            continue
         fits = np.asarray(columns["fits"])
         costs = np.asarray(columns["cost_usd_per_mtok"], dtype=float) if "cost_usd_per_mtok" in columns else np.zeros(len(loads))
         for place, load in enumerate(loads):
             if fits[place] and (best is None or costs[place] < best[0]):
                 best = float(costs[place]), cell, load
     if best is None:
-        raise InputError("no case of the run has an operating point that runs", key="cases")
+        raise InputError("no case of the run is by itself a replica under a load that runs", key="cases")
     return best[1], best[2]
 
 
@@ -82,7 +86,8 @@ def _candidates(context: Context) -> Iterator[tuple[Cell, list[dict[str, Any]]]]
         yield from grid.parts(context, points)
         return
     for case in context.scenario.chosen(()):
-        yield context.cell(case, context.scenario.situation(case)), [{}]
+        with contextlib.suppress(InputError):  # a case may be whole only with what a study adds to it
+            yield context.cell(case, context.scenario.situation(case)), [{}]
 
 
 def _operator(part: Part, whole_s: float) -> Operator:
