@@ -67,6 +67,12 @@ class Chart:
     mark: float | None = None
 
     @property
+    def is_split(self) -> bool:
+        """Whether several series of bars share the categories out among them: one bar a category."""
+        names = [name for one in self.series for name in one.y]
+        return self.kind == "bar" and len(self.series) > 1 and len(names) == len(set(names))
+
+    @property
     def alternative(self) -> str:
         """The chart in words, for who does not see it."""
         names = ", ".join(one.name for one in self.series[:_LINES])
@@ -157,7 +163,9 @@ def _single(rows: Sequence[Row], _summary: Mapping[str, Any], axes: Sequence[str
         yield from _bars(rows, [name], title, "Whiskers: the central 90 % of what the engine believes.", axes=axes)
 
 
-def _bars(rows: Sequence[Row], names: Sequence[str], title: str, caption: str, axes: Sequence[str] = (), name_of: Callable[[Row], str] | None = None) -> Iterator[Chart]:
+def _bars(
+    rows: Sequence[Row], names: Sequence[str], title: str, caption: str, axes: Sequence[str] = (), name_of: Callable[[Row], str] | None = None
+) -> Iterator[Chart]:
     """Columns of one unit as bars, a row each."""
     some = _has(rows, names[0])[:_BARS]
     if len(some) < 2:
@@ -166,7 +174,13 @@ def _bars(rows: Sequence[Row], names: Sequence[str], title: str, caption: str, a
     name = name_of or (lambda row: ", ".join([str(row.get("case", "")), *(with_unit(key, row.get(key)) for key in telling)]))
     places = _distinct([name(row) for row in some])
     series = tuple(
-        Series(label(key)[0], [row.get(key) for row in some], places, [_told(row, [key], place) for row, place in zip(some, places, strict=True)], *_ends(some, key))
+        Series(
+            label(key)[0],
+            [row.get(key) for row in some],
+            places,
+            [_told(row, [key], place) for row, place in zip(some, places, strict=True)],
+            *_ends(some, key),
+        )
         for key in names
         if any(row.get(key) is not None for row in some)
     )
@@ -195,7 +209,9 @@ def _margins(rows: Sequence[Row], _summary: Mapping[str, Any], axes: Sequence[st
     if by is not None:
         fixed = [name for name in ("occupancy", "discount_fraction", *axes) if name != by and len({row.get(name) for row in rows}) > 1]
         series = _lines(_has(rows, by, "margin_fraction"), by, "margin_fraction", ("case", *fixed))
-        yield Chart("Gross margin of each offer", "What is left of the price after the cost of serving.", "line", axis_of(by), axis_of("margin_fraction"), series)
+        yield Chart(
+            "Gross margin of each offer", "What is left of the price after the cost of serving.", "line", axis_of(by), axis_of("margin_fraction"), series
+        )
         return
     telling = [name for name in ("occupancy", "discount_fraction") if len({row.get(name) for row in rows}) > 1]
     yield from _bars(
@@ -209,7 +225,8 @@ def _lines(rows: Sequence[Row], x: str, y: str, by: Sequence[str]) -> tuple[Seri
     for row in rows:
         groups.setdefault(", ".join(_worded(name, row.get(name)) for name in dict.fromkeys(by) if row.get(name) is not None), []).append(row)
     return tuple(
-        Series(name, [row[x] for row in some], [row[y] for row in some], [_told(row, [x, y], name) for row in some]) for name, some in list(groups.items())[:_LINES]
+        Series(name, [row[x] for row in some], [row[y] for row in some], [_told(row, [x, y], name) for row in some])
+        for name, some in list(groups.items())[:_LINES]
     )
 
 
@@ -227,7 +244,9 @@ def _waterfalls(rows: Sequence[Row], _summary: Mapping[str, Any], _axes: Sequenc
     value = "step_usd_per_mtok"
     for case in list(dict.fromkeys(row["case"] for row in rows))[:_WATERFALLS]:
         some = [row for row in rows if row["case"] == case]
-        series = Series(str(case), [row["step"] for row in some], [row[value] for row in some], [_told(row, [value, "step_of_price_fraction"], row["step"]) for row in some])
+        series = Series(
+            str(case), [row["step"] for row in some], [row[value] for row in some], [_told(row, [value, "step_of_price_fraction"], row["step"]) for row in some]
+        )
         caption = "From the list price down to the operating margin; every line of the cost is a step."
         yield Chart(f"Where the price of a million tokens goes: {case}", caption, "waterfall", Axis(""), Axis("step or level", "USD/Mtok"), (series,))
 
@@ -241,11 +260,18 @@ def _hour(rows: Sequence[Row], _summary: Mapping[str, Any], _axes: Sequence[str]
     for view in views[:2]:
         some = [row for row in rows if row.get("view") == view]
         series = tuple(
-            Series(label(part)[0], [row["accelerator"] for row in some], [row[part] for row in some], [_told(row, [part, "cost_usd_per_h"], row["accelerator"]) for row in some])
+            Series(
+                label(part)[0],
+                [row["accelerator"] for row in some],
+                [row[part] for row in some],
+                [_told(row, [part, "cost_usd_per_h"], row["accelerator"]) for row in some],
+            )
             for part in parts
             if any(row[part] for row in some)
         )
-        yield Chart(f"What an accelerator-hour costs its owner ({view})", "Lines of the cost of a powered hour.", "stack", Axis(""), Axis("cost", "USD/h"), series)
+        yield Chart(
+            f"What an accelerator-hour costs its owner ({view})", "Lines of the cost of a powered hour.", "stack", Axis(""), Axis("cost", "USD/h"), series
+        )
 
 
 def _cash(rows: Sequence[Row], _summary: Mapping[str, Any], _axes: Sequence[str]) -> Iterator[Chart]:
@@ -299,7 +325,12 @@ def _by_quarter(rows: Sequence[Row], _summary: Mapping[str, Any], _axes: Sequenc
             group = ", ".join(str(row[key]) for key in by) or label(name)[0]
             groups.setdefault(group, {})[str(row["quarter"])] = row[name]
         series = tuple(
-            Series(group, quarters, [values.get(quarter) for quarter in quarters], [f"{group}\n{quarter}: {with_unit(name, values.get(quarter))}" for quarter in quarters])
+            Series(
+                group,
+                quarters,
+                [values.get(quarter) for quarter in quarters],
+                [f"{group}\n{quarter}: {with_unit(name, values.get(quarter))}" for quarter in quarters],
+            )
             for group, values in groups.items()
             if any(values.values())
         )
@@ -335,24 +366,50 @@ def _fans(rows: Sequence[Row], _summary: Mapping[str, Any], _axes: Sequence[str]
         if not some:
             continue
         told = [_told(row, [f"{name}_p10", f"{name}_p50", f"{name}_p90"], str(row["case"])) for row in some]
-        middle = Series("p50", [row[f"{name}_p50"] for row in some], [str(row["case"]) for row in some], told, *([row[f"{name}_{end}"] for row in some] for end in ("p10", "p90")))
+        middle = Series(
+            "p50",
+            [row[f"{name}_p50"] for row in some],
+            [str(row["case"]) for row in some],
+            told,
+            *([row[f"{name}_{end}"] for row in some] for end in ("p10", "p90")),
+        )
         axis = axis_of(name)
-        yield Chart(f"{axis.words}: p10, p50, p90".capitalize(), "A tenth of the draws lie below p10, half below p50, nine tenths below p90.", "range", axis, Axis(""), (middle,))
+        yield Chart(
+            f"{axis.words}: p10, p50, p90".capitalize(),
+            "A tenth of the draws lie below p10, half below p50, nine tenths below p90.",
+            "range",
+            axis,
+            Axis(""),
+            (middle,),
+        )
 
 
 def _tornado(rows: Sequence[Row], summary: Mapping[str, Any], _axes: Sequence[str]) -> Iterator[Chart]:
+    centre = summary.get("central")
     for name in [key.removesuffix("_at_low") for key in rows[0] if key.endswith("_at_low")]:
-        some = _has(rows, f"{name}_at_low", f"{name}_at_high")
-        some = sorted(some, key=lambda row: -abs(row.get(f"{name}_swing") or 0.0))[:_INPUTS]
+        ends = {"at its low end": f"{name}_at_low", "at its high end": f"{name}_at_high"}
+        some = sorted(rows, key=lambda row: -_reach(row, tuple(ends.values()), centre))[:_INPUTS]
         names = [str(row["input_name"]) for row in some]
         series = tuple(
-            Series(words, [row[f"{name}_{end}"] for row in some], names, [f"{row['input_name']} {words}\n{label(name)[0]}: {with_unit(name, row[f'{name}_{end}'])}" for row in some])
-            for words, end in (("at its low end", "at_low"), ("at its high end", "at_high"))
+            Series(
+                words,
+                [row.get(end) for row in some],
+                names,
+                [f"{row['input_name']} {words}\n{label(name)[0]}: {with_unit(name, row.get(end))}" for row in some],
+            )
+            for words, end in ends.items()
         )
-        left = f" {len(rows) - len(some)} inputs are in the table only." if len(rows) > len(some) else ""
-        caption = f"What one input at either end of its range makes of the outcome, the others at their values.{left}"
-        centre = summary.get("central")
+        caption = "What one input at either end of its range makes of the outcome, the others at their values."
+        caption += " No bar: nothing runs there." if any(row.get(end) is None for row in some for end in ends.values()) else ""
+        caption += f" {len(rows) - len(some)} inputs are in the table only." if len(rows) > len(some) else ""
         yield Chart(f"What moves {label(name)[0]} most", caption, "tornado", axis_of(name), Axis(""), series, centre if isinstance(centre, float) else None)
+
+
+def _reach(row: Row, ends: Sequence[str], centre: object) -> float:
+    """How far the ends lie from the centre, or from each other; where nothing runs at an end, as far as the other does."""
+    known = [row[end] for end in ends if row.get(end) is not None]
+    around = [*known, centre] if isinstance(centre, float) else known
+    return float(max(around) - min(around)) if around else 0.0
 
 
 _DRAWN: dict[str, tuple[Callable[[Sequence[Row], Mapping[str, Any], Sequence[str]], Iterator[Chart]], ...]] = {
@@ -390,7 +447,9 @@ def roofline_charts(found: Roofline) -> list[Chart]:
     memory, peaks = found.memory_peak_byte_per_s, found.compute_peak_flop_per_s
     far = max(most, *(peak / memory for peak in peaks.values())) * 4.0
     roofs = tuple(_roof(dtype, peak, memory, least / 2.0, far) for dtype, peak in peaks.items())
-    caption = "Lines: the vendor's peaks of one rank. Dots: operators as modelled, with bandwidth and compute as software reaches them, links and overheads included."
+    caption = (
+        "Lines: the vendor's peaks of one rank. Dots: operators as modelled, with bandwidth and compute as software reaches them, links and overheads included."
+    )
     axes = Axis("FLOP for each byte read", "FLOP/byte", is_log=True), Axis("rate of one rank", "FLOP/s", is_log=True)
     return [where, Chart("Roofline of the decode step", caption, "scatter", *axes, (*roofs, dots))]
 

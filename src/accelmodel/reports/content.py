@@ -29,7 +29,9 @@ _QUANTITIES = {
     "e2e_ms": "request latency",
     "power_w": "power of the accelerators",
 }
-NO_MEASUREMENTS = "Published measurements do not ship with the program, so that none stand in the charts; --measured FILE lays those of a file over the frontier."
+NO_MEASUREMENTS = (
+    "Published measurements do not ship with the program, so that none stand in the charts; --measured FILE lays those of a file over the frontier."
+)
 
 
 @dataclass(frozen=True)

@@ -63,7 +63,11 @@ def _value(cell: Cell, row: Row) -> Any:
 
 def _labels(study: Study, *names: str) -> list[Cell]:
     found = [Cell("case", "case")] if "case" in study.table.column_names else []
-    return found + [Cell(name, study.described(name)[0], _unit(study, name), _SHARE if name.endswith("_fraction") else _WHOLE) for name in names if name in study.table.column_names]
+    return found + [
+        Cell(name, study.described(name)[0], _unit(study, name), _SHARE if name.endswith("_fraction") else _WHOLE)
+        for name in names
+        if name in study.table.column_names
+    ]
 
 
 def _unit(study: Study, name: str) -> str:

@@ -178,7 +178,11 @@ def _answer(of: Content) -> Iterator[str]:
         yield "<p>The tables below hold the answer; there are no words for studies of this kind.</p>"
     heavy = of.assumptions.rows[: of.assumption_count]
     if heavy:
-        yield "<h3>Assumptions that matter most</h3><ol>" + "".join(f"<li>{escape(str(text))} <small>[{escape(str(source))}]</small></li>" for _, text, source in heavy) + "</ol>"
+        yield (
+            "<h3>Assumptions that matter most</h3><ol>"
+            + "".join(f"<li>{escape(str(text))} <small>[{escape(str(source))}]</small></li>" for _, text, source in heavy)
+            + "</ol>"
+        )
     yield "".join(f'<p class="soft">{escape(words)}</p>' for words in of.missing) + "</section>"
 
 
@@ -251,7 +255,8 @@ def _class(numeric: bool, text: str) -> str:
 
 def _listing(listing: Listing) -> str:
     heads = "".join(
-        f'<th scope="col">{escape(head)}<small>{escape(unit)}</small></th>' for head, unit in zip(listing.heads, listing.units or [""] * len(listing.heads), strict=True)
+        f'<th scope="col">{escape(head)}<small>{escape(unit)}</small></th>'
+        for head, unit in zip(listing.heads, listing.units or [""] * len(listing.heads), strict=True)
     )
     body = "".join("<tr>" + "".join(_listed(listing, place, value) for place, value in enumerate(row)) + "</tr>" for row in listing.rows)
     note = f"<p class='soft'>{escape(listing.note)}</p>" if listing.note else ""

@@ -36,7 +36,7 @@ def figure(chart: Chart) -> dict[str, Any]:
     }
     if across:
         layout["yaxis"] |= {"type": "category", "autorange": "reversed", "categoryorder": "array", "categoryarray": _categories(chart)}
-        layout["barmode"] = "overlay" if _is_split(chart) or chart.kind == "tornado" else "group"
+        layout["barmode"] = "overlay" if chart.is_split or chart.kind == "tornado" else "group"
     if chart.kind in ("stack", "waterfall"):
         layout["xaxis"]["type"] = "category"
         layout["barmode"] = "relative"
@@ -63,18 +63,13 @@ def _axis(axis: Axis) -> dict[str, Any]:
 def _height(chart: Chart) -> int:
     if chart.kind not in ("bar", "range", "tornado"):
         return _PLAIN_PX
-    bars = 1 if _is_split(chart) or chart.kind != "bar" else len(chart.series)
-    return max(_LEAST_PX, 90 + _ROW_PX * len(_categories(chart)) * (1 if bars == 1 else bars))
-
-
-def _is_split(chart: Chart) -> bool:
-    """Whether series share the categories out among them: one bar a category, whatever the series."""
-    return sum(len(one.y) for one in chart.series) == len(_categories(chart))
+    bars = 1 if chart.is_split or chart.kind != "bar" else len(chart.series)
+    return max(_LEAST_PX, 90 + _ROW_PX * len(_categories(chart)) * bars)
 
 
 def _categories(chart: Chart) -> list[str]:
     names = list(dict.fromkeys(_wrapped(name) for one in chart.series for name in one.y))
-    if chart.kind == "bar" and len(chart.series) > 1 and sum(len(one.y) for one in chart.series) == len(names):
+    if chart.is_split:
         value = {_wrapped(name): x for one in chart.series for name, x in zip(one.y, one.x, strict=True)}
         names.sort(key=lambda name: -value[name])
     return names
@@ -110,7 +105,12 @@ def _line(one: Series, place: int, chart: Chart) -> list[dict[str, Any]]:
             "x": list(one.x),
             "y": list(one.y),
             "line": {"color": _colour(place), "dash": _DASHES[(place if many else place // len(COLOURS)) % len(_DASHES)], "width": 2},
-            "marker": {"color": _colour(place), "symbol": _SYMBOLS[place % len(_SYMBOLS)] + ("-open" if one.dots else ""), "size": 10 if one.dots else 8, "line": {"width": 2}},
+            "marker": {
+                "color": _colour(place),
+                "symbol": _SYMBOLS[place % len(_SYMBOLS)] + ("-open" if one.dots else ""),
+                "size": 10 if one.dots else 8,
+                "line": {"width": 2},
+            },
         }
     ]
 
@@ -136,7 +136,10 @@ def _whiskers(one: Series) -> dict[str, Any]:
 
 
 def _filled(place: int) -> dict[str, Any]:
-    return {"color": _colour(place), "pattern": {"shape": _PATTERNS[place % len(_PATTERNS)], "size": 7, "solidity": 0.2, "fillmode": "overlay", "fgcolor": "#ffffff"}}
+    return {
+        "color": _colour(place),
+        "pattern": {"shape": _PATTERNS[place % len(_PATTERNS)], "size": 7, "solidity": 0.2, "fillmode": "overlay", "fgcolor": "#ffffff"},
+    }
 
 
 def _stacked(one: Series, place: int, _chart: Chart) -> list[dict[str, Any]]:
@@ -169,7 +172,14 @@ def _range(one: Series, place: int, _chart: Chart) -> list[dict[str, Any]]:
     for name, low, high in zip(names, one.low, one.high, strict=True):
         spans["x"] += [low, high, None]
         spans["y"] += [name, name, None]
-    line = {"type": "scatter", "mode": "lines", "line": {"color": _colour(place), "width": 10}, "hoverinfo": "skip", "showlegend": False, "opacity": 0.5} | spans
+    line = {
+        "type": "scatter",
+        "mode": "lines",
+        "line": {"color": _colour(place), "width": 10},
+        "hoverinfo": "skip",
+        "showlegend": False,
+        "opacity": 0.5,
+    } | spans
     dot = _told(one.words) | {"type": "scatter", "mode": "markers", "name": html.escape(one.name), "x": list(one.x), "y": names}
     dot["marker"] = {"color": _colour(place), "symbol": "line-ns-open", "size": 16, "line": {"width": 3}}
     del dot["textposition"]
@@ -183,7 +193,15 @@ def _swing(one: Series, place: int, chart: Chart) -> list[dict[str, Any]]:
     names = [_wrapped(name) for name in one.y]
     told = [html.escape(words).replace("\n", "<br>") for words in one.words]
     found: Mapping[str, Any] = {"type": "bar", "orientation": "h", "name": html.escape(one.name), "base": chart.centre, "y": names, "marker": _filled(place)}
-    return [{**found, "x": [value - chart.centre for value in one.x], "text": told, "hovertemplate": "%{text}<extra></extra>", "textposition": "none"}]
+    return [
+        {
+            **found,
+            "x": [None if value is None else value - chart.centre for value in one.x],
+            "text": told,
+            "hovertemplate": "%{text}<extra></extra>",
+            "textposition": "none",
+        }
+    ]
 
 
 _TRACES = {"line": _line, "scatter": _line, "bar": _bar, "stack": _stacked, "waterfall": _fall, "range": _range, "tornado": _swing}

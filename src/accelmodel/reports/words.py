@@ -43,7 +43,9 @@ def _most(rows: Sequence[Row], name: str) -> Row | None:
 
 def cheapest_at(rows: Sequence[Row], tokens_per_s_per_user: float) -> Row | None:
     """The cheapest of the computed points that give a user at least so many tokens a second; None where none does. Nothing is interpolated."""
-    return _least([row for row in _present(rows, "output_tokens_per_s_per_user") if row["output_tokens_per_s_per_user"] >= tokens_per_s_per_user], "cost_usd_per_mtok")
+    return _least(
+        [row for row in _present(rows, "output_tokens_per_s_per_user") if row["output_tokens_per_s_per_user"] >= tokens_per_s_per_user], "cost_usd_per_mtok"
+    )
 
 
 def _points(rows: Sequence[Row], summary: Mapping[str, Any]) -> Iterator[str]:
@@ -212,7 +214,11 @@ def _plan(rows: Sequence[Row], summary: Mapping[str, Any]) -> Iterator[str]:
         yield f"Its present cost is {_q(summary, 'present_cost_usd')}, at most {percent(summary['gap_fraction'])} % above the best possible."
     least = _least(rows, "served_fraction")
     if least is not None:
-        yield "Every request is served." if least["served_fraction"] > 1 - 1e-9 else f"At least {_q(least, 'served_fraction')} of the requests are served in every quarter."
+        yield (
+            "Every request is served."
+            if least["served_fraction"] > 1 - 1e-9
+            else f"At least {_q(least, 'served_fraction')} of the requests are served in every quarter."
+        )
 
 
 def _uncertainty(rows: Sequence[Row], summary: Mapping[str, Any]) -> Iterator[str]:
@@ -231,7 +237,7 @@ def _uncertainty(rows: Sequence[Row], summary: Mapping[str, Any]) -> Iterator[st
 def _sensitivity(rows: Sequence[Row], summary: Mapping[str, Any]) -> Iterator[str]:
     most = _most(rows, "variance_reduction_fraction")
     if most is not None:
-        yield f"What is uncertain most: to know '{most['input_name']}' would take away {_q(most, 'variance_reduction_fraction')} of the variance."
+        yield f"Most of the doubt is about '{most['input_name']}': to know it would take away {_q(most, 'variance_reduction_fraction')} of the variance."
     if summary.get("best_on_average") is not None:
         yield f"On average over the draws '{summary['best_on_average']}' is the best choice."
 

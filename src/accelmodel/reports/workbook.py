@@ -19,6 +19,7 @@ from accelmodel.reports.terminal import label
 _NAME_LENGTH = 31  # of a sheet, by Excel
 _FORBIDDEN = re.compile(r"[\[\]:*?/\\\x00-\x1f]")
 _WIDEST, _NARROWEST = 48, 9
+_HEAD_PT = 45  # three lines of a head
 _CHART_ROWS = 21  # of a sheet that a chart covers
 _NATIVE = {"line": "scatter", "scatter": "scatter", "bar": "bar", "range": "bar", "tornado": "bar", "stack": "column", "waterfall": "column"}
 FIXED = ("Answer", "Money", "Charts", "Chart data", "Metadata")
@@ -103,6 +104,7 @@ class _Writer:
 
     def _head(self, sheet: Any, row: int, heads: Sequence[str], units: Sequence[str]) -> None:
         bold = self.format(bold=True, text_wrap=True, valign="top", bottom=1)
+        sheet.set_row(row, _HEAD_PT)
         for column, (head, unit) in enumerate(zip(heads, units, strict=True)):
             sheet.write_string(row, column, head, bold)
             sheet.write_string(row + 1, column, unit, self.format(italic=True, font_color="#57606A"))
@@ -125,15 +127,16 @@ class _Writer:
         said += ["", *self.of.missing, "", *(f"{what}: {value}" for what, value in self.of.identity.rows)]
         for row, text in enumerate(said):
             bold = row == 0 or text == "Assumptions that matter most"
-            self._put(sheet, row, 0, text or None, self.format(bold=True, font_size=14 if row == 0 else 11) if bold else None)
-        sheet.set_landscape()
-        sheet.fit_to_pages(1, 0)
+            self._put(sheet, row, 0, " ".join(text.split()) or None, self.format(bold=True, font_size=14 if row == 0 else 11) if bold else None)
+        _on_paper(sheet)
 
     def _study(self, sheet: Any, study: Study) -> None:
         names = [*study.shown, *(name for name in study.table.column_names if name not in study.shown)]
         told = [study.described(name) for name in names]
         shares = [is_known(name) and label(name)[1] == "%" for name in names]
-        self._head(sheet, 0, [words for words, _, _ in told], ["%" if share else "" if unit == "1" else unit for (_, unit, _), share in zip(told, shares, strict=True)])
+        self._head(
+            sheet, 0, [words for words, _, _ in told], ["%" if share else "" if unit == "1" else unit for (_, unit, _), share in zip(told, shares, strict=True)]
+        )
         forms = [self.format(num_format=number_format(unit, is_share=share)) for (_, unit, _), share in zip(told, shares, strict=True)]
         rows = study.rows()
         for place, (name, (_, _, description)) in enumerate(zip(names, told, strict=True)):
@@ -146,9 +149,8 @@ class _Writer:
             sheet.autofilter(HEADED - 1, 0, HEADED - 1 + len(rows), len(names) - 1)
         for at, note in enumerate(study.notes):
             self._put(sheet, HEADED + len(rows) + 1 + at, 0, f"Note: {note}")
-        sheet.set_landscape()
         sheet.repeat_rows(0, HEADED - 1)
-        sheet.fit_to_pages(1, 0)
+        _on_paper(sheet)
 
     @staticmethod
     def _width(head: str, values: Iterable[Any]) -> int:
@@ -184,13 +186,16 @@ class _Writer:
 
     def _money(self, sheet: Any, found: Sequence[Block]) -> None:
         """Blocks of rows: what may be changed on yellow, formulas from it, and beside them what the engine found."""
-        self._put(sheet, 0, 0, "Change what stands on yellow: costs, prices and margins follow. 'As computed' is what the engine found; at its inputs both are equal.")
+        self._put(
+            sheet, 0, 0, "Change what stands on yellow: costs, prices and margins follow. 'As computed' is what the engine found; at its inputs both are equal."
+        )
         row = 2
         for block in found:
             row = self._block(sheet, block, row) + 2
         sheet.set_column(0, 0, 30)
-        sheet.set_column(1, 16, 15)
+        sheet.set_column(1, 24, 13)
         sheet.freeze_panes(1, 1)
+        _on_paper(sheet)
 
     def _block(self, sheet: Any, block: Block, top: int) -> int:
         self._put(sheet, top, 0, block.title, self.format(bold=True, font_size=12))
@@ -214,6 +219,7 @@ class _Writer:
         for number, (study, chart) in enumerate(drawn):
             native, row = self._native(chart, data, row, study)
             sheet.insert_chart(number // 2 * _CHART_ROWS, number % 2 * 10, native, {"description": chart.alternative, "x_scale": 1.25, "y_scale": 1.35})
+        _on_paper(sheet)
         data.set_column(column, 30, 14)
         data.freeze_panes(0, 1)
 
@@ -233,14 +239,18 @@ class _Writer:
                 self._put(data, row + 3 + at, column + 1, value)
             colour = {"color": COLOURS[place % len(COLOURS)]}
             ranges = {"categories": ["Chart data", row + 3, column, last, column], "values": ["Chart data", row + 3, column + 1, last, column + 1]}
-            native.add_series({"name": ["Chart data", row + 1, column], **ranges, **({"line": colour, "marker": {"type": "automatic"}} if kind == "scatter" else {"fill": colour})})
+            look: dict[str, Any] = {"line": colour, "marker": {"type": "automatic"}} if kind == "scatter" else {"fill": colour}
+            look |= {"overlap": 100} if chart.kind == "tornado" else {}
+            native.add_series({"name": ["Chart data", row + 1, column], **ranges, **look})
             column += 3
         native.set_title({"name": f"{study}: {chart.title}", "name_font": {"size": 11}, "overlay": False})
         across = chart.kind in _ACROSS
         value, other = (chart.x, chart.y) if across else (chart.y, chart.x)
-        native.set_y_axis(_axis(other if across else value) | ({"reverse": True} if across else {}))
-        native.set_x_axis(_axis(value if across else other))
-        if len(chart.series) == 1 and chart.kind != "range":
+        native.set_y_axis(_axis(other if across else value) | ({"reverse": True, "label_position": "low"} if across else {}))
+        native.set_x_axis(
+            _axis(value if across else other) | ({} if across else {"label_position": "low"}) | ({} if chart.centre is None else {"crossing": chart.centre})
+        )
+        if (len(chart.series) == 1 or chart.is_split) and chart.kind != "range":
             native.set_legend({"none": True})
         else:
             native.set_legend({"position": "bottom"})
@@ -253,7 +263,11 @@ _SUBTYPES = {"line": {"subtype": "straight_with_markers"}, "scatter": {"subtype"
 
 
 def _series_of(chart: Chart) -> Iterator[tuple[str, Sequence[Any], Sequence[Any]]]:
-    """Name, categories and values of each series; of a range its ends too."""
+    """Name, categories and values of each series; of a range its ends too. Series that share the categories out are one, as native ones have the same."""
+    if chart.is_split:
+        pairs = sorted(((name, value) for one in chart.series for name, value in zip(one.y, one.x, strict=True)), key=lambda pair: -pair[1])
+        yield chart.x.words, [name for name, _ in pairs], [value for _, value in pairs]
+        return
     for one in chart.series:
         if chart.kind == "range" and one.low is not None and one.high is not None:
             yield from ((name, one.y, values) for name, values in (("p10", one.low), ("p50", one.x), ("p90", one.high)))
@@ -270,6 +284,13 @@ def _axis(axis: Any) -> dict[str, Any]:
     if axis.is_share:
         found["num_format"] = "0%"
     return found if axis.title else {"num_font": {"size": 8}}
+
+
+def _on_paper(sheet: Any) -> None:
+    """Across the page, as wide as one."""
+    sheet.set_landscape()
+    sheet.set_paper(9)  # A4
+    sheet.fit_to_pages(1, 0)
 
 
 def _letter(column: int) -> str:

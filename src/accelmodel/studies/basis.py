@@ -93,9 +93,7 @@ def _entry(place: str) -> tuple[str, str]:
 def _figures(context: Context, entry: str, record: Any) -> Iterator[Given]:
     for row in figures(record):
         figure: Figure = row.figure
-        yield Given(
-            entry, row.key, figure.value, figure.unit, figure.low, figure.high, figure.kind, figure.source or "", context.catalog.date_of(figure) or ""
-        )
+        yield Given(entry, row.key, figure.value, figure.unit, figure.low, figure.high, figure.kind, figure.source or "", context.catalog.date_of(figure) or "")
 
 
 def _cells(context: Context) -> Iterator[Cell]:

@@ -59,7 +59,15 @@ def roofline(context: Context) -> Roofline:
     working = [part for part in parts if part.flop > 0.0]
     name = cell.case or cell.replica.system.name
     return Roofline(
-        name, cell.replica, point, batch, context_tokens, whole, tuple(_operator(part, whole) for part in parts), working[0].memory_peak, _peaks(cell.replica, working)
+        name,
+        cell.replica,
+        point,
+        batch,
+        context_tokens,
+        whole,
+        tuple(_operator(part, whole) for part in parts),
+        working[0].memory_peak,
+        _peaks(cell.replica, working),
     )
 
 
