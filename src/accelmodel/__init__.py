@@ -9,11 +9,13 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
     from accelmodel import catalog
     from accelmodel.catalog.library import Library
     from accelmodel.core.replica import Replica
     from accelmodel.errors import DoesNotFitError, InputError
-    from accelmodel.reports.report import report
     from accelmodel.studies.anchor import anchor
     from accelmodel.studies.calibrate import calibrate
     from accelmodel.studies.diff import Difference, diff
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
     from accelmodel.studies.simulate import Pool, Simulation, simulate
     from accelmodel.studies.traces import Client, Trace
     from accelmodel.studies.validate import Report, validate
+
+    report: Callable[..., Path]  # studies import this package for its version, and may not know reports
 
 __version__ = "0.1.0"
 

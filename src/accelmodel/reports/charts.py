@@ -366,13 +366,8 @@ def _fans(rows: Sequence[Row], _summary: Mapping[str, Any], _axes: Sequence[str]
         if not some:
             continue
         told = [_told(row, [f"{name}_p10", f"{name}_p50", f"{name}_p90"], str(row["case"])) for row in some]
-        middle = Series(
-            "p50",
-            [row[f"{name}_p50"] for row in some],
-            [str(row["case"]) for row in some],
-            told,
-            *([row[f"{name}_{end}"] for row in some] for end in ("p10", "p90")),
-        )
+        low, high = ([row[f"{name}_{end}"] for row in some] for end in ("p10", "p90"))
+        middle = Series("p50", [row[f"{name}_p50"] for row in some], [str(row["case"]) for row in some], told, low, high)
         axis = axis_of(name)
         yield Chart(
             f"{axis.words}: p10, p50, p90".capitalize(),

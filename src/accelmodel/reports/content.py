@@ -209,7 +209,7 @@ def _inputs(given: Sequence[Given]) -> Listing:
 def _accuracy(errors: Sequence[Accuracy]) -> Listing:
     heads = ("calibration", "quantity", "measurements", "median error", "mean error", "90th percentile of the error")
     rows = tuple((one.calibration, _QUANTITIES.get(one.quantity, one.quantity), one.rows, one.median, one.mean, one.p90) for one in errors)
-    note = "How far predictions lay from published measurements that the fit did not see, |predicted / measured - 1|, whole groups (a model on an accelerator) left out."
+    note = "How far predictions lay from published measurements that the fit did not see, |predicted / measured - 1|; left out were whole groups."
     return Listing("Accuracy of the engine used", heads, rows, note, ("", "", "", "%", "%", "%"))
 
 

@@ -90,8 +90,8 @@ def _at_speed(rows: Sequence[Row], best: Row) -> str:
 
 def _fleet(rows: Sequence[Row], _summary: Mapping[str, Any]) -> Iterator[str]:
     for row in rows:
-        said = f"{number(row['fleet_accelerators'])} accelerators ({row['case']}) are {number(row['systems'])} systems that draw {_q(row, 'it_power_mw')} of IT power, "
-        said += f"tie up {_q(row, 'capital_usd')} and carry {_q(row, 'tokens_per_day')} at {_within(row, 'cost_usd_per_mtok')}"
+        said = f"{number(row['fleet_accelerators'])} accelerators ({row['case']}) are {number(row['systems'])} systems that draw "
+        said += f"{_q(row, 'it_power_mw')} of IT power, tie up {_q(row, 'capital_usd')} and carry {_q(row, 'tokens_per_day')} at {_within(row, 'cost_usd_per_mtok')}"
         yield said + (f"; they earn {_q(row, 'annual_revenue_usd')}, a margin of {_within(row, 'margin_fraction')}." if "margin_fraction" in row else ".")
 
 
@@ -105,10 +105,13 @@ def _demand(rows: Sequence[Row], _summary: Mapping[str, Any]) -> Iterator[str]:
 def _schedule(rows: Sequence[Row], _summary: Mapping[str, Any]) -> Iterator[str]:
     for case in dict.fromkeys(row["case"] for row in rows):
         best = _most([row for row in rows if row["case"] == case], "saved_fraction")
-        if best is not None and best["saved_fraction"] > 0.0:
-            yield f"'{case}': {best['policy']} saves {_q(best, 'saved_fraction')} of the static fleet's cost, net of what troughs earn; {_q(best, 'cost_usd_per_mtok')}."
-        elif best is not None:
-            yield f"'{case}': no policy saves anything over the static fleet at {_q(best, 'cost_usd_per_mtok')}."
+        if best is None:
+            continue
+        cost = _q(best, "cost_usd_per_mtok")
+        if best["saved_fraction"] > 0.0:
+            yield f"'{case}': {best['policy']} saves {_q(best, 'saved_fraction')} of the static fleet's cost, net of what troughs earn; {cost}."
+        else:
+            yield f"'{case}': no policy saves anything over the static fleet at {cost}."
 
 
 def _price_shock(rows: Sequence[Row], summary: Mapping[str, Any]) -> Iterator[str]:
@@ -117,7 +120,8 @@ def _price_shock(rows: Sequence[Row], summary: Mapping[str, Any]) -> Iterator[st
         some = [row for row in rows if row["in_house_fraction"] == share]
         low, high = _least(some, "margin_fraction"), _most(some, "margin_fraction")
         if low is not None and high is not None:
-            yield f"With {percent(share)} % of inference in house the margin lies between {_q(low, 'margin_fraction')} and {_q(high, 'margin_fraction')} over the shocks."
+            ends = f"{_q(low, 'margin_fraction')} and {_q(high, 'margin_fraction')}"
+            yield f"With {percent(share)} % of inference in house the margin lies between {ends} over the shocks."
     parity = (summary.get("parity") or {}).get("parity_vendor_price_shock_fraction")
     if parity is not None:
         yield f"Both supplies cost the same per token when the vendor's price moves by {percent(parity)} %."
@@ -162,7 +166,8 @@ def _ownership(rows: Sequence[Row], _summary: Mapping[str, Any]) -> Iterator[str
         some = [row for row in rows if row["view"] == view]
         low, high = _least(some, "cost_usd_per_h"), _most(some, "cost_usd_per_h")
         if low is not None and high is not None:
-            yield f"By {view}, an accelerator-hour costs between {_q(low, 'cost_usd_per_h')} ({low['accelerator']}) and {_q(high, 'cost_usd_per_h')} ({high['accelerator']})."
+            ends = " and ".join(f"{_q(row, 'cost_usd_per_h')} ({row['accelerator']})" for row in (low, high))
+            yield f"By {view}, an accelerator-hour costs between {ends}."
 
 
 def _cash_flow(_rows: Sequence[Row], summary: Mapping[str, Any]) -> Iterator[str]:
@@ -179,7 +184,8 @@ def _or_none(row: Row, name: str, said: str, without: str) -> str:
 def _capital(rows: Sequence[Row], _summary: Mapping[str, Any]) -> Iterator[str]:
     low, high = _least(rows, "net_present_value_usd"), _most(rows, "net_present_value_usd")
     if low is not None and high is not None:
-        yield f"Net present value lies between {_q(low, 'net_present_value_usd')} (life {_q(low, 'life_years')}) and {_q(high, 'net_present_value_usd')} ({_q(high, 'life_years')})."
+        ends = " and ".join(f"{_q(row, 'net_present_value_usd')} (life of {number(row['life_years'])} years)" for row in (low, high))
+        yield f"Net present value lies between {ends}."
 
 
 def _refresh(rows: Sequence[Row], _summary: Mapping[str, Any]) -> Iterator[str]:
@@ -248,7 +254,8 @@ def _break_even(rows: Sequence[Row], _summary: Mapping[str, Any]) -> Iterator[st
             yield f"'{row['subject']}' and '{row['baseline']}' are equal at no value of {row['input_name']} that was searched."
         else:
             value = f"{percent(row['break_even_value'])} %" if row["unit"] == "1" else f"{number(row['break_even_value'])} {row['unit']}"
-            yield f"'{row['subject']}' equals '{row['baseline']}' at a {row['input_name']} of {value}; below it '{row['better_below']}' is better, above it '{row['better_above']}'."
+            better = f"below it '{row['better_below']}' is better, above it '{row['better_above']}'"
+            yield f"'{row['subject']}' equals '{row['baseline']}' at a {row['input_name']} of {value}; {better}."
 
 
 _SAID: dict[str, Callable[[Sequence[Row], Mapping[str, Any]], Iterator[str]]] = {
