@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +29,8 @@ _QUANTITIES = {
     "e2e_ms": "request latency",
     "power_w": "power of the accelerators",
 }
+MOST_ROWS = 100_000  # of which words and charts are made
+_BATCH = 10_000
 NO_MEASUREMENTS = (
     "Published measurements do not ship with the program, so that none stand in the charts; --measured FILE lays those of a file over the frontier."
 )
@@ -51,6 +53,11 @@ class Study:
         """Rows as dicts, all or the first."""
         found: list[dict[str, Any]] = self.table.slice(0, limit).to_pylist()
         return found
+
+    def every_row(self) -> Iterator[dict[str, Any]]:
+        """Rows as dicts one after the other, however many."""
+        for batch in self.table.to_batches(max_chunksize=_BATCH):
+            yield from batch.to_pylist()
 
     def columns(self, names: Sequence[str], limit: int | None = None) -> list[tuple[str, Shown]]:
         """Columns by name, their cells as the terminal prints them."""
@@ -131,6 +138,7 @@ def content(run: Run | Path | str, measured: Path | str | None = None) -> Conten
     missing: list[str] = []
     with saved.context() as context:
         studies = tuple(_study(saved, name) for name in document["studies"])
+        missing += [f"{one.name} has {one.table.num_rows:,} rows, too many for words and charts." for one in studies if one.table.num_rows > MOST_ROWS]
         if measured is not None:
             from accelmodel.reports.overlay import overlaid
 
@@ -162,7 +170,7 @@ def content(run: Run | Path | str, measured: Path | str | None = None) -> Conten
 def _study(saved: SavedRun, name: str) -> Study:
     known, table = saved.document["studies"][name], saved.tables[name]
     names = [one for one in known.get("columns_to_show") or table.column_names if one in table.column_names]
-    rows = table.to_pylist()
+    rows = table.to_pylist() if table.num_rows <= MOST_ROWS else []
     if "case" not in names and len({row.get("case") for row in rows}) > 1 and known["kind"] == "fleet":
         names.insert(0, "case")
     summary = known["summary"]

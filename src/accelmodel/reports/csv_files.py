@@ -22,7 +22,7 @@ def write_csv(of: Content, path: Path) -> None:
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for study in of.studies:
             names = study.table.column_names
-            _add(archive, f"{file_name(study.name)}.csv", names, ([row[name] for name in names] for row in study.rows()))
+            _add(archive, f"{file_name(study.name)}.csv", names, ([row[name] for name in names] for row in study.every_row()))
         _add(archive, "columns.csv", ("study", "column", "unit", "label", "description"), _columns(of.studies))
         _add(archive, "answer.csv", ("study", "answer"), of.answer)
         for listing in of.listings[:-1]:

@@ -14,6 +14,7 @@ from accelmodel.reports.charts import LEVELS
 from accelmodel.reports.content import Study
 
 Row = Mapping[str, Any]
+_MOST_ROWS = 1000  # of a block
 _SHARE, _PRICE, _HOURLY, _WHOLE = "0.0%", "0.0000", "#,##0.0000", "#,##0"
 
 
@@ -49,7 +50,7 @@ def blocks(study: Study) -> Iterator[Block]:
         columns = make(study)
         if all(cell.formula is None for cell in columns):
             return
-        rows = [row for row in study.rows() if all(row.get(name) is not None for name in needed)]
+        rows = [row for row in study.rows(_MOST_ROWS) if all(row.get(name) is not None for name in needed)]
         if rows:
             yield Block(f"{study.name} ({study.kind})", columns, tuple(tuple(_value(cell, row) for cell in columns) for row in rows))
 

@@ -18,7 +18,7 @@ from accelmodel.reports.layout import Column
 from accelmodel.reports.plotly_figures import figure
 from accelmodel.reports.terminal import in_words
 
-ROWS_SHOWN = 200
+ROWS_SHOWN, ROWS_HELD = 200, 10_000  # of a table: printed, and held as data
 _SHORT, _LONG = 26, 60  # letters of a cell that never breaks, of one that needs room
 _DRAWING = """
 const dark = matchMedia("(prefers-color-scheme: dark)");
@@ -121,12 +121,13 @@ def _json(value: Any) -> str:
 
 
 def _data(of: Content) -> dict[str, Any]:
-    """Every number of the page's tables as it is, by study, column and row."""
+    """The numbers of the page's tables as they are, by study, column and row."""
     return {
         study.name: {
             "kind": study.kind,
             "units": {name: study.described(name)[1] for name in study.table.column_names},
-            "rows": [{name: value for name, value in row.items() if value == value} for row in study.rows()],
+            "rows": [{name: value for name, value in row.items() if value == value} for row in study.rows(ROWS_HELD)],
+            "rows_left_out": max(study.table.num_rows - ROWS_HELD, 0),
         }
         for study in of.studies
     }

@@ -91,7 +91,8 @@ def _at_speed(rows: Sequence[Row], best: Row) -> str:
 def _fleet(rows: Sequence[Row], _summary: Mapping[str, Any]) -> Iterator[str]:
     for row in rows:
         said = f"{number(row['fleet_accelerators'])} accelerators ({row['case']}) are {number(row['systems'])} systems that draw "
-        said += f"{_q(row, 'it_power_mw')} of IT power, tie up {_q(row, 'capital_usd')} and carry {_q(row, 'tokens_per_day')} at {_within(row, 'cost_usd_per_mtok')}"
+        said += f"{_q(row, 'it_power_mw')} of IT power, tie up {_q(row, 'capital_usd')} and carry {_q(row, 'tokens_per_day')} "
+        said += f"at {_within(row, 'cost_usd_per_mtok')}"
         yield said + (f"; they earn {_q(row, 'annual_revenue_usd')}, a margin of {_within(row, 'margin_fraction')}." if "margin_fraction" in row else ".")
 
 
@@ -142,7 +143,8 @@ def _margin(rows: Sequence[Row], summary: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _which(row: Row) -> str:
-    remarks = [f"occupancy {percent(row['occupancy'])} %"] if row.get("occupancy") is not None else []
+    remarks = [f"{number(row['concurrency'])} requests at a time"] if row.get("concurrency") is not None else []
+    remarks += [f"occupancy {percent(row['occupancy'])} %"] if row.get("occupancy") is not None else []
     remarks += [f"discount {percent(row['discount_fraction'])} %"] if row.get("discount_fraction") else []
     return f"'{row['case']}'" + (f" ({', '.join(remarks)})" if remarks else "")
 

@@ -18,7 +18,10 @@ from accelmodel.reports.terminal import label
 
 _NAME_LENGTH = 31  # of a sheet, by Excel
 _FORBIDDEN = re.compile(r"[\[\]:*?/\\\x00-\x1f]")
-_WIDEST, _NARROWEST = 48, 9
+_WIDEST, _NARROWEST, _MONEY_WIDTH = 48, 9, 18
+_MOST_ROWS = 1_000_000  # Excel holds 1,048,576
+_PAGE_COLUMNS = 20  # that one page across holds
+_AXIS_FORMAT = '[>=1000000000]0.0,,,"B";[>=1000000]0.0,,"M";General'
 _HEAD_PT = 45  # three lines of a head
 _CHART_ROWS = 21  # of a sheet that a chart covers
 _NATIVE = {"line": "scatter", "scatter": "scatter", "bar": "bar", "range": "bar", "tornado": "bar", "stack": "column", "waterfall": "column"}
@@ -138,7 +141,7 @@ class _Writer:
             sheet, 0, [words for words, _, _ in told], ["%" if share else "" if unit == "1" else unit for (_, unit, _), share in zip(told, shares, strict=True)]
         )
         forms = [self.format(num_format=number_format(unit, is_share=share)) for (_, unit, _), share in zip(told, shares, strict=True)]
-        rows = study.rows()
+        rows, left = study.rows(_MOST_ROWS), max(study.table.num_rows - _MOST_ROWS, 0)
         for place, (name, (_, _, description)) in enumerate(zip(names, told, strict=True)):
             sheet.write_comment(0, place, f"{name}: {description}")
             sheet.set_column(place, place, self._width(told[place][0], [row[name] for row in rows[:200]]))
@@ -147,10 +150,11 @@ class _Writer:
         sheet.freeze_panes(HEADED, 1)
         if rows:
             sheet.autofilter(HEADED - 1, 0, HEADED - 1 + len(rows), len(names) - 1)
-        for at, note in enumerate(study.notes):
+        for at, note in enumerate((*([f"{left:,} more rows are in the CSV report and in the run's folder."] if left else []), *study.notes)):
             self._put(sheet, HEADED + len(rows) + 1 + at, 0, f"Note: {note}")
         sheet.repeat_rows(0, HEADED - 1)
-        _on_paper(sheet)
+        sheet.repeat_columns(0)
+        _on_paper(sheet, is_wide=len(names) > _PAGE_COLUMNS)
 
     @staticmethod
     def _width(head: str, values: Iterable[Any]) -> int:
@@ -193,7 +197,7 @@ class _Writer:
         for block in found:
             row = self._block(sheet, block, row) + 2
         sheet.set_column(0, 0, 30)
-        sheet.set_column(1, 24, 13)
+        sheet.set_column(1, 24, _MONEY_WIDTH)
         sheet.freeze_panes(1, 1)
         _on_paper(sheet)
 
@@ -281,16 +285,16 @@ def _axis(axis: Any) -> dict[str, Any]:
     found: dict[str, Any] = {"name": axis.words if axis.is_share else axis.title, "name_font": {"size": 9}, "num_font": {"size": 8}}
     if axis.is_log:
         found["log_base"] = 10
-    if axis.is_share:
-        found["num_format"] = "0%"
+    found["num_format"] = "0%" if axis.is_share else _AXIS_FORMAT
     return found if axis.title else {"num_font": {"size": 8}}
 
 
-def _on_paper(sheet: Any) -> None:
-    """Across the page, as wide as one."""
+def _on_paper(sheet: Any, *, is_wide: bool = False) -> None:
+    """Across the page, as wide as one unless it would be too small to read."""
     sheet.set_landscape()
     sheet.set_paper(9)  # A4
-    sheet.fit_to_pages(1, 0)
+    if not is_wide:
+        sheet.fit_to_pages(1, 0)
 
 
 def _letter(column: int) -> str:
