@@ -114,19 +114,21 @@ def test_an_empty_study_draws_nothing():
     assert answer("points", [], {}) == []
 
 
-MEASURED = """source,engine,model,accelerator,num_accelerators,tp,isl,osl,concurrency,load_as_published,metric,value
-lab,TensorRT-LLM,Llama-3.1-8B-Instruct,H100-SXM-80GB,1,1,1000,250,16,concurrency=16,tpot_ms,10
-lab,TensorRT-LLM,Llama-3.1-8B-Instruct,H100-SXM-80GB,1,1,1000,250,16,concurrency=16,output_tok_s,1500
-lab,TensorRT-LLM,Llama-3.1-8B-Instruct,H100-SXM-80GB,1,1,8000,250,16,concurrency=16,tpot_ms,12
-lab,TensorRT-LLM,Llama-3.1-8B-Instruct,H100-SXM-80GB,1,1,8000,250,16,concurrency=16,output_tok_s,900
-lab,TensorRT-LLM,Llama-3.1-8B-Instruct,H200-SXM-141GB,1,1,1000,250,16,concurrency=16,tpot_ms,9
-lab,TensorRT-LLM,Llama-3.1-8B-Instruct,H200-SXM-141GB,1,1,1000,250,16,concurrency=16,output_tok_s,1700
-lab,TensorRT-LLM,Llama-3.1-8B-Instruct,H100-SXM-80GB,1,1,1000,250,32,concurrency=32,tpot_ms,14
+MEASURED = """source,engine,model,accelerator,num_accelerators,tp,isl,osl,concurrency,load_as_published,precision_weights,metric,value
+lab,TensorRT-LLM,Llama-3.1-8B-Instruct,H100-SXM-80GB,1,1,1000,250,16,concurrency=16,fp8,tpot_ms,10
+lab,TensorRT-LLM,Llama-3.1-8B-Instruct,H100-SXM-80GB,1,1,1000,250,16,concurrency=16,fp8,output_tok_s,1500
+lab,TensorRT-LLM,Llama-3.1-8B-Instruct,H100-SXM-80GB,1,1,8000,250,16,concurrency=16,fp8,tpot_ms,12
+lab,TensorRT-LLM,Llama-3.1-8B-Instruct,H100-SXM-80GB,1,1,8000,250,16,concurrency=16,fp8,output_tok_s,900
+lab,TensorRT-LLM,Llama-3.1-8B-Instruct,H200-SXM-141GB,1,1,1000,250,16,concurrency=16,fp8,tpot_ms,9
+lab,TensorRT-LLM,Llama-3.1-8B-Instruct,H200-SXM-141GB,1,1,1000,250,16,concurrency=16,fp8,output_tok_s,1700
+lab,TensorRT-LLM,Llama-3.1-8B-Instruct,H100-SXM-80GB,1,1,1000,250,32,concurrency=32,fp8,tpot_ms,14
+lab,TensorRT-LLM,Llama-3.1-8B-Instruct,H100-SXM-80GB,1,1,1000,250,8,concurrency=8,bf16,tpot_ms,8
+lab,TensorRT-LLM,Llama-3.1-8B-Instruct,H100-SXM-80GB,1,1,1000,250,8,concurrency=8,bf16,output_tok_s,800
 """
 
 
 def test_measurements_of_the_region_lie_over_the_frontier(folder: Path, tmp_path: Path):
-    """One of the four measured runs is of the same accelerator and lengths, and has speed and throughput both."""
+    """One of the five measured runs is of the same accelerator, dtype and lengths, and has speed and throughput both."""
     from accelmodel.reports.content import content
 
     (tmp_path / "measured.csv").write_text(MEASURED)
@@ -137,7 +139,7 @@ def test_measurements_of_the_region_lie_over_the_frontier(folder: Path, tmp_path
     row = min((row for row in study.rows() if row["case"] == "gpu"), key=lambda row: row["cost_usd_per_mtok"])
     # 1,500 output tokens/s with four input tokens each: 27 million tokens in an hour, half of the hours loaded.
     assert list(cost[0].y) == pytest.approx([row["replica_cost_usd_per_h"] / (1500 * 5 * 3600 / 1e6 * 0.5)])
-    assert any("1 measured runs of measured.csv" in words for words in found.missing)
+    assert any(words.startswith("Measured runs of measured.csv") and words.endswith(": 1.") for words in found.missing)
     assert go.Figure(figure(study.charts[0])).data
 
 

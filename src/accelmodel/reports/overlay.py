@@ -26,10 +26,8 @@ def overlaid(studies: Sequence[Study], measured: Path | str) -> tuple[tuple[Stud
         found = measured_frontier(measured, study.rows())
         count += len(found)
         done.append(dataclasses.replace(study, charts=tuple(_with(chart, found) for chart in study.charts)))
-    file = Path(measured).name
-    if count:
-        return tuple(done), f"{count} measured runs of {file} lie in the region of a frontier (same model and accelerator, lengths within a factor of 1.5)."
-    return tuple(done), f"No run of {file} lies in the region of a frontier of this run (same model and accelerator, lengths within a factor of 1.5)."
+    region = "same model, accelerator and dtype of the weights, lengths within a factor of 1.5"
+    return tuple(done), f"Measured runs of {Path(measured).name} in the region of a frontier ({region}): {count}."
 
 
 def _name(chart: Chart) -> str | None:

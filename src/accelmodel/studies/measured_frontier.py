@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from accelmodel.catalog.library import Library
+from accelmodel.studies.grid import replica_labels
 from accelmodel.studies.measured import METRICS, measurements
 from accelmodel.units import SECONDS_PER_HOUR, TOKENS_PER_MTOK
 
@@ -16,6 +17,7 @@ _TOLD_APART = (
     *("source", "engine", "model", "accelerator", "num_accelerators", "tp", "pp", "ep", "dp", "moe_tp", "precision_weights", "precision_kv"),
     *("isl", "osl", "load_as_published", "concurrency", "scenario", "serving_mode"),
 )
+_REGION = ("model", "accelerator", "weights")
 _WITHIN = 1.5  # lengths of requests within this factor of the run's are of its region
 
 
@@ -35,8 +37,8 @@ class Measured:
 
 
 def measured_frontier(path: Path | str, rows: Sequence[Mapping[str, Any]], library: Library | None = None) -> list[Measured]:
-    """Runs of a file of measurements (as `validate` reads it) on the models and accelerators of a points study's rows, with requests as long as theirs
-    within a factor of 1.5; those that publish both time per output token and output tokens a second. InputError where the file cannot be read.
+    """Runs of a file of measurements (as `validate` reads it) on the models and accelerators of a points study's rows, with weights of their dtype and
+    requests as long as theirs within a factor of 1.5; those that publish both time per output token and output tokens a second. InputError where the file cannot be read.
     """
     found = measurements(path, library or Library())
     values: dict[tuple[Any, ...], dict[str, float]] = {}
@@ -55,9 +57,10 @@ def _placed(run: Any, values: Mapping[str, float], row: Mapping[str, Any], rows:
     accelerators = float(row["num_accelerators"])
     speed = 1e3 / values.get("tpot_ms", values.get("itl_ms", 0.0))
     each = values["output_tok_s"] / accelerators
+    labels = replica_labels(run.replica, 1)
     for case, some in _cases(rows).items():
         like = min(some, key=lambda one: one["cost_usd_per_mtok"] if one.get("cost_usd_per_mtok") is not None else float("inf"))
-        if (run.replica.model.name, run.replica.accelerator.name) != (like.get("model"), like.get("accelerator")):
+        if any(labels[name][0].as_py() != like.get(name) for name in _REGION):
             continue
         lengths = ((run.input_tokens, like["input_tokens"]), (run.output_tokens, like["output_tokens"]))
         if all(1 / _WITHIN <= measured / asked <= _WITHIN for measured, asked in lengths):
