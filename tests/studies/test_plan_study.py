@@ -44,7 +44,8 @@ proof = { cell_replicas = 8, window_s = 20 }
 replicas = ["old", "new"]
 tokens_per_day = [60e9, 90e9, 120e9]
 peak_to_mean = 1.5
-length_variation = 0.5
+input_variation = 0.5
+output_variation = 0.5
 [studies.plan.systems]
 "trn2.48xlarge" = { in_place = { new-carlisle = 1 }, in_place_age_quarters = 4 }
 "p5.48xlarge" = { lead_quarters = 1 }
@@ -218,7 +219,7 @@ def test_what_cannot_be_is_said(path, overrides, message):
 
 def test_slices_are_all_of_the_trace(path):
     scenario = path.read_text(encoding="utf-8").replace(
-        "length_variation = 0.5", 'trace = "azure_llm_2023_conv"\nslices = { input_tokens = [500, 2000], output_tokens = [200] }'
+        "input_variation = 0.5\noutput_variation = 0.5", 'trace = "azure_llm_2023_conv"\nslices = { input_tokens = [500, 2000], output_tokens = [200] }'
     )
     sliced = path.with_name("sliced.toml")
     sliced.write_text(scenario.replace("input_tokens = 1000\noutput_tokens = 200\n", ""), encoding="utf-8")

@@ -38,7 +38,8 @@ class Measured:
 
 def measured_frontier(path: Path | str, rows: Sequence[Mapping[str, Any]], library: Library | None = None) -> list[Measured]:
     """Runs of a file of measurements (as `validate` reads it) on the models and accelerators of a points study's rows, with weights of their dtype and
-    requests as long as theirs within a factor of 1.5; those that publish both time per output token and output tokens a second. InputError where the file cannot be read.
+    requests as long as theirs within a factor of 1.5; those that publish both time per output token and output tokens a second. InputError where the file
+    cannot be read.
     """
     found = measurements(path, library or Library())
     values: dict[tuple[Any, ...], dict[str, float]] = {}

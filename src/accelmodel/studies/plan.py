@@ -25,6 +25,7 @@ from accelmodel.units import TOKENS_PER_MTOK
 _WHOLE = 1e-6
 _MIX = "a mix"
 _REMNANT_REPLICAS = 32
+_MW_DIGITS = 9  # what the solver leaves of a system that it does not want is no power
 _CALIBRATED_REPLICAS, _CALIBRATED_S = 32, 30.0  # of the cell and the window by which the first plan's factors are found
 _PLANS: WeakKeyDictionary[Context, dict[int, tuple[Built, Proven]]] = WeakKeyDictionary()  # a plan and its parts solve and prove it once
 
@@ -162,7 +163,8 @@ def _calibrated(made: Built) -> tuple[PlanProblem, tuple[str, ...]]:
     for w, one in enumerate(made.demanded):
         for s, (cell, _) in one.served.items():
             rate = float(cell_replicas * goodput[w, s] / problem.reserves.headroom[w, s])
-            found = prove(cell.replica, _hastened(one.traffic, rate), rate, cell_replicas, one.targets, cell_replicas=cell_replicas, window_s=_CALIBRATED_S)
+            how: dict[str, Any] = {"cell_replicas": cell_replicas, "window_s": _CALIBRATED_S, "seed": made.seed}
+            found = prove(cell.replica, _hastened(one.traffic, rate), rate, cell_replicas, one.targets, **how)
             if found.replicas_proven is None:
                 goodput[w, s] = math.nan
                 unfit.append(f"{one.name} on {problem.systems[s]}: {found.why_not}")
@@ -247,7 +249,8 @@ def _proved(made: Built, plan: Plan, members: Integers, s: int, t: int, rates: A
         traffic = _mixed([made.demanded[w] for w in members], rates)
         how = made.asked.proof
         of = made.cell(first, s).replica
-        known[key] = prove(of, traffic, float(rates.sum()), up, made.demanded[first].targets, cell_replicas=how.cell_replicas, window_s=how.window_s)
+        options: dict[str, Any] = {"cell_replicas": how.cell_replicas, "window_s": how.window_s, "seed": made.seed}
+        known[key] = prove(of, traffic, float(rates.sum()), up, made.demanded[first].targets, **options)
     return Proved(made.demanded[first].of, plan.problem.systems[s], plan.problem.quarters[t], float(rates.sum()), installed, known[key])
 
 
@@ -428,7 +431,7 @@ def _sites(made: Built, proven: Proven) -> list[dict[str, Any]]:
     there = plan.in_place + plan.delivered + plan.retired + ordered > 0.5
     rows = []
     for t, site, s in np.argwhere(there.transpose(2, 1, 0)):
-        drawn = it_mw[:, site, t]
+        drawn = it_mw[:, site, t].round(_MW_DIGITS)
         rows.append(
             {
                 "quarter": problem.quarters[t],

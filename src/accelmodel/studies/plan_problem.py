@@ -17,6 +17,7 @@ from accelmodel.errors import InputError
 from accelmodel.fleet.availability import blocks_for_availability, mean_in_repair, replicas_up, spare_stock
 from accelmodel.fleet.plan_model import HOURS_PER_QUARTER, QUARTERS_PER_YEAR, Array, PlanProblem, Reserves
 from accelmodel.studies.assumptions import assumptions, sources
+from accelmodel.studies.demanded import peak_to_mean_of
 from accelmodel.studies.fleet import goodput_of
 from accelmodel.studies.grid import misfit
 from accelmodel.studies.money import ownership_terms
@@ -75,6 +76,7 @@ class Built:
     lead_quarters: tuple[int, ...]
     capital_charge_usd: Array  # (S, T) a quarter, of a system delivered in a quarter, while it lives
     notes: tuple[str, ...]
+    seed: int = 0  # of the simulations
 
     def cell(self, w: int, s: int) -> Cell:
         """The replica by which a workload is served on a system."""
@@ -149,7 +151,7 @@ def _traffic(workload: PlanWorkload, situation: dict[str, Any], key: str) -> Tra
             if name not in situation:
                 raise InputError(f"has no '{name}': name a workload in its case, give the lengths, or a trace", key=key)
         means = (situation["input_tokens"], situation["output_tokens"])
-        client = Client(100.0, *means, workload.burstiness, input_variation=workload.length_variation, output_variation=workload.length_variation)
+        client = Client(100.0, *means, workload.burstiness, input_variation=workload.input_variation, output_variation=workload.output_variation)
         drawn = Trace.generate(client, duration_s=_DRAWN_REQUESTS / client.requests_per_s)
         found = _with_means(dataclasses.replace(drawn, session=None), *means)
     hit = situation.get("prefix_hit_fraction", 0.0)
@@ -261,7 +263,8 @@ class _Builder:
             for j, (cell, point) in one.served.items():
                 least = block(cell.replica.accelerators, cell.replica.system.accelerators)
                 goodput[i, j], per_system[i, j] = point.output_tokens_per_s / point.output_tokens, least.replicas / least.systems
-        peak = np.array([one.mean_requests_per_s * one.asked.peak_to_mean for one in self.demanded])
+        peak_to_mean = [peak_to_mean_of(self.context, one.asked) for one in self.demanded]
+        peak = np.array([one.mean_requests_per_s * ratio for one, ratio in zip(self.demanded, peak_to_mean, strict=True)])
         reserves, spare_fraction = self._reserves(peak, goodput)
         money = self._money(spare_fraction)
         names = list(dict.fromkeys(one.of for one in self.demanded))
@@ -273,7 +276,7 @@ class _Builder:
             regions=tuple(site.region or name for name, site in zip(self.sites, self.asked.sites.values(), strict=True)),
             pools=np.array([names.index(one.of) for one in self.demanded]),
             peak_requests_per_s=peak,
-            mean_fraction=np.array([1.0 / one.asked.peak_to_mean for one in self.demanded]),
+            mean_fraction=1.0 / np.array(peak_to_mean),
             goodput_requests_per_s=goodput,
             replicas_per_system=per_system,
             reserves=reserves,
@@ -296,7 +299,7 @@ class _Builder:
             in_place_quarters_left=np.repeat(money["left"][:, None], sites, 1),
         )
         leads = tuple(system.lead_quarters for system in self.asked.systems.values())
-        return Built(self.asked, self.demanded, problem, leads, money["charge"], notes)
+        return Built(self.asked, self.demanded, problem, leads, money["charge"], notes, self.context.seed)
 
     def _it_w(self, s: int) -> float:
         """All-in IT power of a system; NaN where it is unknown."""
