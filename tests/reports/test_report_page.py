@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import zipfile
 from pathlib import Path
 
+import openpyxl
 import plotly.graph_objects as go
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -179,3 +181,50 @@ def test_a_long_table_is_cut_in_print_and_says_so(folder: Path, tmp_path: Path):
     text = am.report(home, tmp_path / "long.html").read_text(encoding="utf-8")
     assert "The first 200 of 320 rows; workbook and CSV have all." in text
     assert len(json.loads(Page(text).scripts["data"])["margins"]["rows"]) == 320
+
+
+def test_a_sweep_s_further_tables_are_in_every_format(tmp_path: Path):
+    scenario = """
+title = "Sweep"
+[base]
+model = "llama-3.1-8b"
+input_tokens = 1000
+output_tokens = 250
+[axes]
+system = ["trn2.48xlarge", "p5.48xlarge"]
+accelerators = [1, 2]
+concurrency = { from = 1, to = 64, steps = 12, scale = "log" }
+[studies.grid]
+kind = "sweep"
+[studies.grid.reductions.frontier]
+kind = "frontier"
+minimise = ["cost_usd_per_mtok"]
+maximise = ["output_tokens_per_s_per_user"]
+[studies.grid.reductions.costs]
+kind = "histogram"
+column = "cost_usd_per_mtok"
+from = 0.01
+to = 10.0
+bins = 4
+scale = "log"
+"""
+    (tmp_path / "sweep.toml").write_text(scenario)
+    run = am.run(tmp_path / "sweep.toml")
+    run.save(tmp_path / "run")
+    found = content(tmp_path / "run")
+    assert [study.name for study in found.studies] == ["grid", "grid.costs"] == [study.name for study in content(run).studies]
+    (cloud,) = found.studies[0].charts
+    assert sum(len(one.x) for one in cloud.series) == run.tables["grid"].num_rows
+    assert {row[0] for row in found.inputs.rows} >= {
+        "accelerators/trainium2",
+        "accelerators/h100-sxm",
+        "calibrations/gpu-fit-2026-11",
+        "calibrations/neuron-fit-2026-11",
+    }
+    costs = run.tables["grid.costs"].to_pylist()
+    data = json.loads(Page(am.report(tmp_path / "run", tmp_path / "x.html").read_text()).scripts["data"])
+    assert data["grid.costs"]["rows"] == costs
+    sheet = openpyxl.load_workbook(am.report(run, tmp_path / "x.xlsx"))["grid.costs"]
+    assert sheet.max_row >= len(costs) + 2
+    with zipfile.ZipFile(am.report(run, tmp_path / "x.csv.zip")) as archive:
+        assert len(archive.read("grid.costs.csv").decode().splitlines()) == len(costs) + 1

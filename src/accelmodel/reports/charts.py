@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -153,6 +154,17 @@ def _ends(rows: Sequence[Row], name: str) -> tuple[list[float | None], list[floa
     if not all(name + LOW in row for row in rows):
         return None, None
     return [row[name + LOW] for row in rows], [row[name + HIGH] for row in rows]
+
+
+def _cloud(rows: Sequence[Row], _summary: Mapping[str, Any], _axes: Sequence[str]) -> Iterator[Chart]:
+    """A sweep's rows as dots: they lie in more dimensions than two, so that no line joins them."""
+    x, y = "output_tokens_per_s_per_user", "cost_usd_per_mtok"
+    some = _has(rows, x, y)
+    if len(some) < _FEW:
+        return
+    series = tuple(dataclasses.replace(one, dots=True) for one in _lines(some, x, y, ("case",)))
+    caption = f"Rows of the table; lower and further right is better. The dotted line stands at {SPEED_OF_INTEREST:g} tokens/s per user."
+    yield Chart("Cost against speed", caption, "scatter", axis_of(x), axis_of(y, is_log=True), series, mark=SPEED_OF_INTEREST)
 
 
 def _single(rows: Sequence[Row], _summary: Mapping[str, Any], axes: Sequence[str]) -> Iterator[Chart]:
@@ -409,7 +421,7 @@ def _reach(row: Row, ends: Sequence[str], centre: object) -> float:
 
 _DRAWN: dict[str, tuple[Callable[[Sequence[Row], Mapping[str, Any], Sequence[str]], Iterator[Chart]], ...]] = {
     "points": (_frontier, _single),
-    "sweep": (_frontier, _single),
+    "sweep": (_cloud,),
     "margin": (_margins,),
     "price-shock": (_shocks,),
     "waterfall": (_waterfalls,),

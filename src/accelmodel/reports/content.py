@@ -137,7 +137,7 @@ def content(run: Run | Path | str, measured: Path | str | None = None) -> Conten
     document = saved.document
     missing: list[str] = []
     with saved.context() as context:
-        studies = tuple(_study(saved, name) for name in document["studies"])
+        studies = tuple(one for name in document["studies"] for one in (_study(saved, name), *_others(saved, name)))
         missing += [f"{one.name} has {one.table.num_rows:,} rows, too many for words and charts." for one in studies if one.table.num_rows > MOST_ROWS]
         if measured is not None:
             from accelmodel.reports.overlay import overlaid
@@ -175,8 +175,15 @@ def _study(saved: SavedRun, name: str) -> Study:
         names.insert(0, "case")
     summary = known["summary"]
     sentences = tuple(words.answer(known["kind"], rows, summary))
-    drawn = tuple(charts.charts(known["kind"], rows, summary, tuple(saved.scenario.axes)))
+    drawn = tuple(charts.charts(known["kind"], rows, summary, saved.scenario.axis_keys))
     return Study(name, known["kind"], table, tuple(names), summary, tuple(known.get("notes", ())), sentences, drawn)
+
+
+def _others(saved: SavedRun, name: str) -> Iterator[Study]:
+    """Further tables of a study, such as a sweep's other reductions, without words."""
+    kind = saved.document["studies"][name]["kind"]
+    for other, table in saved.others.get(name, {}).items():
+        yield Study(f"{name}.{other}", kind, table, tuple(table.column_names), {}, (), (), ())
 
 
 def _roofline(context: Context, missing: list[str]) -> tuple[str, tuple[charts.Chart, ...]] | None:

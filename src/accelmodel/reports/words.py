@@ -59,6 +59,14 @@ def _points(rows: Sequence[Row], summary: Mapping[str, Any]) -> Iterator[str]:
         yield f"{missing} of {summary['points']} points cannot run."
 
 
+def _sweep(rows: Sequence[Row], summary: Mapping[str, Any]) -> Iterator[str]:
+    if summary.get("ran") is not None:
+        yield f"{number(summary['ran'])} points ran; {number(len(rows))} rows came of them."
+    found = _of_model(rows)
+    if found:
+        yield f"Of these rows {found}"
+
+
 def _of_model(rows: Sequence[Row]) -> str:
     best = _least(rows, "cost_usd_per_mtok")
     if best is None:
@@ -262,6 +270,7 @@ def _break_even(rows: Sequence[Row], _summary: Mapping[str, Any]) -> Iterator[st
 
 _SAID: dict[str, Callable[[Sequence[Row], Mapping[str, Any]], Iterator[str]]] = {
     "points": _points,
+    "sweep": _sweep,
     "fleet": _fleet,
     "demand": _demand,
     "schedule": _schedule,

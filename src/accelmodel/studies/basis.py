@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -13,10 +15,13 @@ from accelmodel.catalog.figures import Figure
 from accelmodel.catalog.library import FOLDERS
 from accelmodel.catalog.offers import HourOffer, TokenOffer
 from accelmodel.errors import InputError
+from accelmodel.studies.axes import keys_of
 from accelmodel.studies.run import Cell, Context
+from accelmodel.studies.scenario import LOAD_KEYS
 
 SCENARIO = "scenario"
 _OF_FIGURES = ("accelerators", "ownership", "sites", "workloads")
+_MOST_CELLS = 200
 _OFFERED = ("price", "input", "output", "cache_read", "batch_input", "batch_output")
 
 
@@ -97,15 +102,14 @@ def _figures(context: Context, entry: str, record: Any) -> Iterator[Given]:
 
 
 def _cells(context: Context) -> Iterator[Cell]:
-    """Every case that names a replica, with its money; one that needs an axis to be whole is left out."""
-    for case in context.scenario.chosen(()):
-        situation = context.scenario.situation(case)
-        for values in [{}, next(iter(context.scenario.grid()), {})]:
-            try:
-                yield context.cell(case, situation | values)
-                break
-            except InputError:
-                continue
+    """Every case at every value of the axes that are no load, with its money; what is no legal replica is left out."""
+    scenario = context.scenario
+    axes = [scenario.steps(name) for name, axis in scenario.axes.items() if not set(keys_of({name: axis})) <= set(LOAD_KEYS)]
+    for case in scenario.chosen(()):
+        for steps in itertools.islice(itertools.product(*axes), _MOST_CELLS):
+            values = {key: value for step in steps for key, value in step.items()}
+            with contextlib.suppress(InputError):
+                yield context.cell(case, scenario.situation(case) | values)
 
 
 def _used(cells: Iterable[Cell]) -> list[Calibration]:

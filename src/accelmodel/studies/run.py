@@ -115,6 +115,7 @@ class Run:
                 "summary": study.summary,
                 "notes": study.notes,
                 "columns_to_show": study.columns_to_show,
+                **({"others": {other: f"{name}.{other}.parquet" for other in study.others}} if study.others else {}),
             }
             for name, study in self.studies.items()
         }

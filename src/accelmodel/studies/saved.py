@@ -7,7 +7,7 @@ import hashlib
 import json
 import tempfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,13 +31,17 @@ class Frozen(Library):
 
 @dataclass(frozen=True)
 class SavedRun:
-    """A run: where it lies, its document, its scenario as it ran, the files that it read by their places, and its tables by study."""
+    """A run: where it lies, its document, its scenario as it ran, the files that it read by their places, and its tables by study.
+
+    `others` are further tables of a study, by study and name.
+    """
 
     where: str
     document: Mapping[str, Any]
     scenario: Scenario
     files: Mapping[str, bytes]
     tables: Mapping[str, pa.Table]
+    others: Mapping[str, Mapping[str, pa.Table]] = field(default_factory=dict)
 
     @staticmethod
     def of(run: Run | Path | str) -> SavedRun:
@@ -68,16 +72,19 @@ class SavedRun:
 
 def _in_memory(run: Run) -> SavedRun:
     document = run.document()
-    return SavedRun(
-        f"the run of '{run.scenario}'", document, _scenario(document, run.path), run.files, {name: study.table for name, study in run.studies.items()}
-    )
+    tables = {name: study.table for name, study in run.studies.items()}
+    others = {name: study.others for name, study in run.studies.items() if study.others}
+    return SavedRun(f"the run of '{run.scenario}'", document, _scenario(document, run.path), run.files, tables, others)
 
 
 def _in_folder(folder: Path) -> SavedRun:
     document = read_document(folder)
     files = {name: _bytes(folder / "inputs" / name) for name in document["files"]}
     tables = {name: read_table(folder / f"{name}.parquet") for name in document["studies"]}
-    return SavedRun(str(folder), document, _scenario(document, folder / "run.json"), files, tables)
+    others = {
+        name: {other: read_table(folder / file) for other, file in study["others"].items()} for name, study in document["studies"].items() if "others" in study
+    }
+    return SavedRun(str(folder), document, _scenario(document, folder / "run.json"), files, tables, others)
 
 
 def _scenario(document: Mapping[str, Any], file: Path) -> Scenario:
