@@ -228,3 +228,17 @@ scale = "log"
     assert sheet.max_row >= len(costs) + 2
     with zipfile.ZipFile(am.report(run, tmp_path / "x.csv.zip")) as archive:
         assert len(archive.read("grid.costs.csv").decode().splitlines()) == len(costs) + 1
+
+
+def test_an_infinite_number_stops_no_report(folder: Path, tmp_path: Path):
+    home = tmp_path / "infinite"
+    shutil.copytree(folder, home)
+    table = pq.read_table(home / "shock.parquet")
+    at = table.column_names.index("price_usd_per_mtok")
+    pq.write_table(table.set_column(at, table.schema.field(at), pa.array([float("inf")] * table.num_rows)), home / "shock.parquet")
+    for ending in ("html", "xlsx", "csv.zip"):
+        am.report(home, tmp_path / f"x.{ending}")
+    rows = json.loads(Page((tmp_path / "x.html").read_text()).scripts["data"])["shock"]["rows"]
+    assert {row["price_usd_per_mtok"] for row in rows} == {"infinite"}
+    sheet = openpyxl.load_workbook(tmp_path / "x.xlsx")["shock"]
+    assert "inf" in {cell.value for cell in sheet[3]}

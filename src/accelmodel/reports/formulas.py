@@ -6,6 +6,7 @@ of one name rests on other columns elsewhere. Everything before them, such as ho
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -50,9 +51,13 @@ def blocks(study: Study) -> Iterator[Block]:
         columns = make(study)
         if all(cell.formula is None for cell in columns):
             return
-        rows = [row for row in study.rows(_MOST_ROWS) if all(row.get(name) is not None for name in needed)]
+        rows = [row for row in study.rows(_MOST_ROWS) if all(_is_number(row.get(name)) for name in needed)]
         if rows:
             yield Block(f"{study.name} ({study.kind})", columns, tuple(tuple(_value(cell, row) for cell in columns) for row in rows))
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and math.isfinite(value)
 
 
 def _value(cell: Cell, row: Row) -> Any:

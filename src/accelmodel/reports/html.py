@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import math
 from collections.abc import Iterator, Sequence
 from html import escape
 from importlib.resources import files
@@ -91,10 +92,9 @@ def page(of: Content) -> str:
     figures: dict[str, Any] = {}
     body = "\n".join(_body(of, figures))
     title = escape(of.title)
-    scripts = (
-        f'<script type="application/json" id="figures">{_json(figures)}</script>\n<script type="application/json" id="data">{_json(_data(of))}</script>\n'
-        + (f"<script>{_plotly()}</script>\n<script>{_DRAWING}</script>" if figures else "")
-    )
+    held = {"figures": _finite(figures, None), "data": _finite(_data(of), "infinite")}
+    scripts = "\n".join(f'<script type="application/json" id="{name}">{_json(value)}</script>' for name, value in held.items())
+    scripts += f"\n<script>{_plotly()}</script>\n<script>{_DRAWING}</script>" if figures else ""
     head = f'<meta charset="utf-8">\n<meta name="viewport" content="width=device-width, initial-scale=1">\n<title>{title}</title>\n<style>{_STYLE}</style>'
     policy = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data: blob:; base-uri 'none'; form-action 'none'"
     head += f'\n<meta http-equiv="Content-Security-Policy" content="{policy}">'
@@ -118,6 +118,15 @@ def need_plotly() -> None:
 def _json(value: Any) -> str:
     """JSON that cannot end its script element."""
     return json.dumps(value, allow_nan=False, ensure_ascii=False, default=str).replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
+
+
+def _finite(value: Any, instead: str | None) -> Any:
+    """The value with something else for what JSON has no number for."""
+    if isinstance(value, dict):
+        return {key: _finite(one, instead) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(one, instead) for one in value]
+    return instead if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _data(of: Content) -> dict[str, Any]:
@@ -244,7 +253,7 @@ def _head(study: Study, name: str, shown: Column) -> str:
 
 def _cell(name: str, shown: Column, place: int, row: dict[str, Any], *, first: bool) -> str:
     value, text = row.get(name), escape(shown.cells[place])
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool) and value == value
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
     inner = f'<data value="{value!r}">{text}</data>' if is_number else text
     tag = 'th scope="row"' if first and not shown.numeric else "td"
     return f"<{tag}{_class(shown.numeric, shown.cells[place])}>{inner}</{tag.split()[0]}>"

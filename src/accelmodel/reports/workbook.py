@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from importlib.util import find_spec
@@ -118,7 +119,7 @@ class _Writer:
             sheet.write_blank(row, column, None, form)
         elif isinstance(value, bool):
             sheet.write_boolean(row, column, value, form)
-        elif isinstance(value, (int, float)):
+        elif isinstance(value, (int, float)) and math.isfinite(value):
             sheet.write_number(row, column, value, form)
         else:
             sheet.write_string(row, column, str(safe(str(value))), form)
