@@ -9,6 +9,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
     from accelmodel import catalog
     from accelmodel.catalog.library import Library
     from accelmodel.core.replica import Replica
@@ -24,6 +27,8 @@ if TYPE_CHECKING:
     from accelmodel.studies.simulate import Pool, Simulation, simulate
     from accelmodel.studies.traces import Client, Trace
     from accelmodel.studies.validate import Report, validate
+
+    report: Callable[..., Path]  # studies import this package for its version, and may not know reports
 
 __version__ = "0.1.0"
 
@@ -51,6 +56,7 @@ __all__ = [
     "optimize",
     "prove",
     "replica",
+    "report",
     "run",
     "simulate",
     "validate",
@@ -79,6 +85,7 @@ _HOME = {
     "optimize": "studies.optimize",
     "prove": "studies.proof",
     "replica": "studies.points",
+    "report": "reports.report",
     "run": "studies.run",
     "simulate": "studies.simulate",
     "validate": "studies.validate",

@@ -21,6 +21,7 @@ from accelmodel.cli.evaluate import evaluate
 from accelmodel.cli.explain import explain
 from accelmodel.cli.optimize import optimize
 from accelmodel.cli.output import emit, is_debugging, tell
+from accelmodel.cli.report import report
 from accelmodel.cli.run import new, run
 from accelmodel.cli.simulate import simulate
 from accelmodel.cli.validate import validate
@@ -45,6 +46,7 @@ app.command()(validate)
 app.command()(calibrate)
 app.command()(explain)
 app.command()(diff)
+app.command()(report)
 app.command()(new)
 app.add_typer(catalog.app, name="catalog")
 app.add_typer(offers.app, name="offers")

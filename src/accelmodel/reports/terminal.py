@@ -277,26 +277,28 @@ def print_point(point: Point, replica: Replica, assumptions: Sequence[Assumption
 
 def _point_columns(values: Mapping[str, Any], names: Sequence[str], width: int) -> list[Column]:
     labels = [label(name)[0] for name in names]
-    found = [Column("", "", labels, numeric=False), Column("", "", [_with_unit(name, values[name]) for name in names])]
-    spans = [_span(name, values) for name in names]
+    found = [Column("", "", labels, numeric=False), Column("", "", [with_unit(name, values[name]) for name in names])]
+    spans = [span(name, values) for name in names]
     if any(spans):
         found.append(Column("90 % within", "", spans, numeric=False))
     meaning = Column("", "", [column(name).description for name in names], numeric=False)
     return [*found, meaning] if fits([*found, meaning], width, squeeze=False) else found
 
 
-def _with_unit(name: str, value: object) -> str:
+def with_unit(name: str, value: object) -> str:
+    """A value of a column of the dictionary with its unit; counts of tokens, requests and accelerators without."""
     unit = column(name).unit
     if label(name)[1] == "%":
         return f"{percent(value)} %"
     return text(value, "" if unit in ("token", "request", "accelerator") else unit)
 
 
-def _span(name: str, values: Mapping[str, Any]) -> str:
+def span(name: str, values: Mapping[str, Any]) -> str:
+    """The central 90 % of a column of the dictionary, as `low to high unit`; empty where it is not known."""
     low, high = values.get(name + LOW), values.get(name + HIGH)
     if low is None or high is None:
         return ""
-    (least, unit), most = _with_unit(name, low).rsplit(" ", 1), _with_unit(name, high)
+    (least, unit), most = with_unit(name, low).rsplit(" ", 1), with_unit(name, high)
     return f"{least} to {most}" if most.endswith(f" {unit}") else f"{least} {unit} to {most}"
 
 

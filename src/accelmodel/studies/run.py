@@ -108,7 +108,15 @@ class Run:
         from accelmodel import __version__
 
         studies = {
-            name: {"kind": study.kind, "rows": study.table.num_rows, "table": f"{name}.parquet", "summary": study.summary, "notes": study.notes}
+            name: {
+                "kind": study.kind,
+                "rows": study.table.num_rows,
+                "table": f"{name}.parquet",
+                "summary": study.summary,
+                "notes": study.notes,
+                "columns_to_show": study.columns_to_show,
+                **({"others": {other: f"{name}.{other}.parquet" for other in study.others}} if study.others else {}),
+            }
             for name, study in self.studies.items()
         }
         return {

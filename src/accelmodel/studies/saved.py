@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from accelmodel.catalog.figures import parse
 from accelmodel.catalog.library import Library
 from accelmodel.errors import InputError
-from accelmodel.studies.run import SCHEMA, Run
+from accelmodel.studies.run import SCHEMA, Context, Run
 from accelmodel.studies.scenario import Scenario
 
 if TYPE_CHECKING:
@@ -29,13 +31,17 @@ class Frozen(Library):
 
 @dataclass(frozen=True)
 class SavedRun:
-    """A run: where it lies, its document, its scenario as it ran, the files that it read by their places, and its tables by study."""
+    """A run: where it lies, its document, its scenario as it ran, the files that it read by their places, and its tables by study.
+
+    `others` are further tables of a study, by study and name.
+    """
 
     where: str
     document: Mapping[str, Any]
     scenario: Scenario
     files: Mapping[str, bytes]
     tables: Mapping[str, pa.Table]
+    others: Mapping[str, Mapping[str, pa.Table]] = field(default_factory=dict)
 
     @staticmethod
     def of(run: Run | Path | str) -> SavedRun:
@@ -47,19 +53,38 @@ class SavedRun:
         """Frozen files that are not any more what the run has read."""
         return [name for name, digest in self.document["files"].items() if hashlib.sha256(self.files[name]).hexdigest() != digest]
 
+    @property
+    def sha256(self) -> str:
+        """Hash of the run's document: its scenario, what it read (by hash), version, seed and summaries."""
+        return hashlib.sha256(json.dumps(self.document, sort_keys=True, allow_nan=False).encode()).hexdigest()
+
+    @contextlib.contextmanager
+    def context(self) -> Iterator[Context]:
+        """What the run's studies shared, made again from its frozen files alone; they lie in a folder of their own until the block ends."""
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            for place, content in self.files.items():
+                path = folder / place
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(content)
+            yield Context(self.scenario, Frozen(folder), folder, self.document["seed"])
+
 
 def _in_memory(run: Run) -> SavedRun:
     document = run.document()
-    return SavedRun(
-        f"the run of '{run.scenario}'", document, _scenario(document, run.path), run.files, {name: study.table for name, study in run.studies.items()}
-    )
+    tables = {name: study.table for name, study in run.studies.items()}
+    others = {name: study.others for name, study in run.studies.items() if study.others}
+    return SavedRun(f"the run of '{run.scenario}'", document, _scenario(document, run.path), run.files, tables, others)
 
 
 def _in_folder(folder: Path) -> SavedRun:
     document = read_document(folder)
     files = {name: _bytes(folder / "inputs" / name) for name in document["files"]}
     tables = {name: read_table(folder / f"{name}.parquet") for name in document["studies"]}
-    return SavedRun(str(folder), document, _scenario(document, folder / "run.json"), files, tables)
+    others = {
+        name: {other: read_table(folder / file) for other, file in study["others"].items()} for name, study in document["studies"].items() if "others" in study
+    }
+    return SavedRun(str(folder), document, _scenario(document, folder / "run.json"), files, tables, others)
 
 
 def _scenario(document: Mapping[str, Any], file: Path) -> Scenario:

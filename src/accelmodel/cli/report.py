@@ -1,0 +1,32 @@
+"""`accelmodel report`: a run as a page, a workbook or tables."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from accelmodel.cli.options import Quiet
+from accelmodel.cli.output import tell, tell_of_compilation
+
+
+def report(
+    run_dir: Annotated[Path, typer.Argument(metavar="RUN_DIR", help="The folder that `accelmodel run` wrote.")],
+    *,
+    output: Annotated[
+        Path, typer.Option("--output", metavar="FILE", help="Where the report goes: FILE.html (a page), FILE.xlsx (a workbook), FILE.csv.zip (tables).")
+    ],
+    measured: Annotated[
+        Path | None, typer.Option("--measured", metavar="MEASURED", help="Published measurements, as `validate` reads them, to lay over the frontiers.")
+    ] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Write a run as a report: the answer in words, charts, every table, and what they rest on."""
+    from accelmodel.reports.report import report as write_report
+    from accelmodel.reports.report import writer
+
+    writer(output)
+    tell_of_compilation(quiet=quiet)
+    written = write_report(run_dir, output, measured=measured)
+    tell(f"wrote {written} ({written.stat().st_size / 1e6:.1f} MB)", quiet=quiet)

@@ -1,0 +1,130 @@
+"""What a run read, as rows: the scenario's keys, every figure behind its cases with range, kind, source and date, and how accurate the engine is there."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any
+
+from accelmodel.catalog.calibrations import Calibration
+from accelmodel.catalog.entries import figures, read
+from accelmodel.catalog.figures import Figure
+from accelmodel.catalog.library import FOLDERS
+from accelmodel.catalog.offers import HourOffer, TokenOffer
+from accelmodel.errors import InputError
+from accelmodel.studies.axes import keys_of
+from accelmodel.studies.run import Cell, Context
+from accelmodel.studies.scenario import LOAD_KEYS
+
+SCENARIO = "scenario"
+_OF_FIGURES = ("accelerators", "ownership", "sites", "workloads")
+_MOST_CELLS = 200
+_OFFERED = ("price", "input", "output", "cache_read", "batch_input", "batch_output")
+
+
+@dataclass(frozen=True)
+class Given:
+    """One input: of which file or entry, its key, its value in its unit, and where that is from."""
+
+    entry: str
+    key: str
+    value: Any
+    unit: str = ""
+    low: float | None = None
+    high: float | None = None
+    kind: str = ""
+    source: str = ""
+    date: str = ""
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """How far a calibration's predictions lay from measurements that its fit did not see, as fractions."""
+
+    calibration: str
+    quantity: str
+    rows: int
+    median: float
+    mean: float
+    p90: float
+
+
+def inputs(context: Context, files: Iterable[str], scenario: Mapping[str, Any]) -> list[Given]:
+    """The scenario's own keys first, then the figures of the entries that the run read, then its offers and calibrations.
+
+    Of the frozen calibrations only those of accelerators in use are inputs; of a snapshot of prices only the offers of the cases.
+    """
+    found = [Given(SCENARIO, key, value) for table in ("base", "cases", "axes", "studies") for key, value in _flat(scenario.get(table, {}), table)]
+    cells = list(_cells(context))
+    entries = [(kind, name) for kind, name in map(_entry, files) if kind in _OF_FIGURES]
+    for kind, name in entries:
+        found += _figures(context, f"{kind}/{name}", read(kind, name, context.catalog).record)
+    found += [row for calibration in _used(cells) for row in _figures(context, f"calibrations/{calibration.name}", calibration)]
+    return [*found, *_offers(cells)]
+
+
+def accuracy(context: Context) -> list[Accuracy]:
+    """Errors of the calibrations behind the run's cases, on measurements left out of their fits."""
+    return [
+        Accuracy(one.name, quantity, error.rows, error.median, error.mean, error.p90)
+        for one in _used(list(_cells(context)))
+        for quantity, error in sorted(one.errors.items())
+    ]
+
+
+def _flat(value: Any, key: str) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, Mapping):
+        for name, part in value.items():
+            yield from _flat(part, f"{key}.{name}")
+    elif isinstance(value, list) and any(isinstance(part, Mapping) for part in value):
+        for place, part in enumerate(value, 1):
+            yield from _flat(part, f"{key}.{place}")
+    elif isinstance(value, (list, tuple)):
+        if value:
+            yield key, ", ".join(map(str, value))
+    else:
+        yield key, value
+
+
+def _entry(place: str) -> tuple[str, str]:
+    """Kind and name of a frozen file."""
+    path = PurePosixPath(place)
+    return (path.parent.name, path.stem) if path.parent.name in FOLDERS else ("", path.stem)
+
+
+def _figures(context: Context, entry: str, record: Any) -> Iterator[Given]:
+    for row in figures(record):
+        figure: Figure = row.figure
+        yield Given(entry, row.key, figure.value, figure.unit, figure.low, figure.high, figure.kind, figure.source or "", context.catalog.date_of(figure) or "")
+
+
+def _cells(context: Context) -> Iterator[Cell]:
+    """Every case at every value of the axes that are no load, with its money; what is no legal replica is left out."""
+    scenario = context.scenario
+    axes = [scenario.steps(name) for name, axis in scenario.axes.items() if not set(keys_of({name: axis})) <= set(LOAD_KEYS)]
+    for case in scenario.chosen(()):
+        for steps in itertools.islice(itertools.product(*axes), _MOST_CELLS):
+            values = {key: value for step in steps for key, value in step.items()}
+            with contextlib.suppress(InputError):
+                yield context.cell(case, scenario.situation(case) | values)
+
+
+def _used(cells: Iterable[Cell]) -> list[Calibration]:
+    return list({cell.replica.calibration.name: cell.replica.calibration for cell in cells}.values())
+
+
+def _offers(cells: Iterable[Cell]) -> Iterator[Given]:
+    offers = {offer.id: offer for cell in cells for offer in (cell.money.hour, cell.money.token) if offer is not None}
+    for offer in offers.values():
+        yield from _offered(offer)
+
+
+def _offered(offer: HourOffer | TokenOffer) -> Iterator[Given]:
+    for key in _OFFERED:
+        price = getattr(offer, key, None)
+        if price is not None:
+            ends = (offer.low, offer.high) if isinstance(offer, HourOffer) else (None, None)
+            yield Given(f"offers/{offer.id}", key, price, offer.unit, *ends, offer.kind, offer.source or "", offer.date)
