@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from accelmodel.cli.options import Catalog, Format, Kind
-from accelmodel.cli.output import choice, emit_json, open_catalog, results
+from accelmodel.cli.output import choice, emit, emit_json, open_catalog, results, tell
 from accelmodel.errors import InputError
 
 if TYPE_CHECKING:
@@ -119,3 +119,27 @@ def diff(
     from accelmodel.reports.terminal import print_comparison
 
     print_comparison(found, results())
+
+
+@app.command()
+def schema(
+    kind: Annotated[
+        str | None, typer.Argument(help=f"scenarios, {_KINDS.replace('reference, scenarios or sources', 'readings, reference or sources')}; all where absent.")
+    ] = None,
+    output: Annotated[Path | None, typer.Option("--output", metavar="DIR", help="A folder to write into; one schema is printed where absent.")] = None,
+    catalog: Catalog = None,
+) -> None:
+    """JSON Schemas by which editors complete and check scenarios and entries; names are those of the catalogue."""
+    from accelmodel.studies import schemas
+
+    library = open_catalog(catalog)
+    if kind is None and output is None:
+        raise InputError("all schemas make several files: give a folder for them, or one kind", key="--output", allowed=schemas.KINDS)
+    if output is None:
+        emit(schemas.text(str(kind), library))
+        return
+    try:
+        written = schemas.write(output, schemas.KINDS if kind is None else (kind,), library)
+    except OSError as error:
+        raise InputError(f"cannot be written: {error.strerror}", file=output, key="--output") from None
+    tell(f"wrote {len(written)} schemas to {output}")

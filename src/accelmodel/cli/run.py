@@ -109,8 +109,9 @@ def _undictionaried(table: Any) -> Any:
 def new(
     name: Annotated[str, typer.Argument(help="Name of the scenario; NAME.toml appears in the current folder.")],
 ) -> None:
-    """Write a commented scenario to start from."""
+    """Write a commented scenario to start from; its first line names its JSON Schema to editors."""
     from accelmodel.results.store import write
+    from accelmodel.studies import schemas
     from accelmodel.studies.scenario import template
 
     stem = name.removesuffix(".toml")
@@ -120,7 +121,7 @@ def new(
     if path.exists():
         raise InputError("exists already; nothing was overwritten", file=path)
     try:
-        write(path, lambda temporary: temporary.write_text(template(stem), encoding="utf-8"))
+        write(path, lambda temporary: temporary.write_text(f"{schemas.line(Path())}\n{template(stem)}", encoding="utf-8"))
     except OSError as error:
         raise InputError(f"cannot be written: {error.strerror}", file=path) from None
     tell(f"wrote {path}; run it with: accelmodel run {path}")
