@@ -24,6 +24,10 @@ class Request:
     session: int = 0
     blocks: Sequence[int] = ()
     cached_tokens: int = 0
+    turn: int = 0
+    sent: int = 0  # tokens when it was last evicted
+    behind: int = 0  # cached tokens of its present prefill
+    preemptions: int = 0
     prefilled: float = 0.0
     context: float = 0.0
     produced: float = 0.0
@@ -42,6 +46,10 @@ class Physics:
         self.pool_bytes = self.of.group_pool_bytes() * self.of.dp if pool_bytes is None else pool_bytes
         self.step_s = functools.cache(self.of.step_s)
         self.yielded = self.of.tokens_per_step
+
+    @property
+    def full_bytes(self) -> float:
+        return self.pool_bytes * (1 + 1e-12)  # sums of bytes are equal but for rounding
 
     def kept_bytes(self, request: Request) -> float:
         """Of the mean length, and a share of what the full one takes beyond."""
@@ -97,8 +105,8 @@ class Cache:
 class Server:
     """One replica: rules 1 to 4."""
 
-    def __init__(self, physics: Physics, cache: Cache | None, slots: int, prefilled: bool = False) -> None:
-        self.prefilled = prefilled
+    def __init__(self, physics: Physics, cache: Cache | None, slots: int, prefilled: bool = False, preempts: bool = False) -> None:
+        self.prefilled, self.preempts = prefilled, preempts
         self.physics, self.cache = physics, cache
         self.slots = physics.serving.compiled_batch or slots
         self.clock_s, self.end_s = 0.0, math.inf
@@ -116,8 +124,29 @@ class Server:
     def load(self) -> int:
         return len(self.queue) + len(self.running)
 
+    def held_bytes(self, request: Request) -> float:
+        """What a request that runs keeps to itself: what it reserved, or (rule 5) what its prompt takes, or what its next step attends to."""
+        if not self.preempts:
+            return self.physics.kept_bytes(request)
+        return self.physics.of.sequence_bytes(request.context if request in self.decoding else request.input_tokens + request.sent)
+
     def reserved_bytes(self) -> float:
-        return sum(self.physics.kept_bytes(request) for request in self.running)
+        return sum(self.held_bytes(request) for request in self.running)
+
+    def evict(self) -> bool:
+        """Rule 6; whether anybody was evicted."""
+        evicted = False
+        while self.reserved_bytes() > self.physics.full_bytes:
+            victim = max(self.running, key=lambda request: (request.priority, request.turn))
+            self.running.remove(victim)
+            if victim in self.decoding:
+                self.decoding.remove(victim)
+                victim.sent = math.floor(victim.produced + 1e-9)
+            if victim is self.begun:
+                self.begun = None
+            victim.prefilled, victim.preemptions, evicted = 0.0, victim.preemptions + 1, True
+            self.queue.insert(0, victim)
+        return evicted
 
     def room(self) -> float:
         assert self.cache is not None
@@ -131,16 +160,18 @@ class Server:
         if not arrived:
             return None
         first = min(arrived, key=lambda request: (request.priority, self.queue.index(request)))
-        own_bytes = self.physics.kept_bytes(first)
-        if len(self.running) >= self.slots or self.reserved_bytes() + own_bytes > self.physics.pool_bytes:
+        pool_bytes = self.physics.full_bytes if self.preempts else self.physics.pool_bytes
+        if len(self.running) >= self.slots or self.reserved_bytes() + self.held_bytes(first) > pool_bytes:
             return None
         self.queue.remove(first)
         self.running.append(first)
         self.peak_bytes = max(self.peak_bytes, self.reserved_bytes())
-        first.admitted_s = self.clock_s
+        first.admitted_s = first.admitted_s if first.preemptions else self.clock_s
+        first.behind = first.cached_tokens
         if self.cache is not None:
             found = self.cache.found(first.blocks)
-            first.cached_tokens = min(found * self.cache.block_tokens, first.input_tokens - 1)
+            first.behind = min(found * self.cache.block_tokens, first.input_tokens + first.sent - 1)
+            first.cached_tokens = first.cached_tokens if first.sent else first.behind
             self.cache.touch(first.blocks[:found], self.room())
         return first
 
@@ -155,16 +186,17 @@ class Server:
             self.stepping = list(self.decoding)
             self.end_s = self.clock_s + self.physics.decode_s([request.context for request in self.stepping])
             return
+        evicted = self.preempts and self.evict()
         self.stepping = list(self.decoding)
         budget = max(self.physics.of.chunk * self.physics.of.dp - len(self.stepping), 1.0)
         chunks: list[tuple[float, float]] = []
         while budget > 0:
-            request = self.begun or self.admit()
+            request = self.begun or (None if evicted else self.admit())
             if request is None:
                 break
-            fresh = self.physics.padded(max(request.input_tokens - request.cached_tokens, 1))
+            fresh = self.physics.padded(max(request.input_tokens + request.sent - request.behind, 1))
             taken = fresh if self.physics.serial else min(fresh - request.prefilled, budget)
-            chunks.append((taken, request.cached_tokens + request.prefilled))
+            chunks.append((taken, request.behind + request.prefilled))
             self.chunks.append((request, taken))
             request.prefilled += taken
             self.begun = request if request.prefilled < fresh else None
@@ -183,8 +215,8 @@ class Server:
         self.end_s = self.clock_s + self.physics.decode_s([request.context for request in self.stepping]) + self.physics.prompts_s(chunks)
 
     def decode(self, request: Request) -> None:
-        request.produced, request.context = 1.0, request.input_tokens + 1.0
-        if request.output_tokens == 1:
+        request.produced, request.context = request.sent + 1.0, request.input_tokens + request.sent + 1.0
+        if request.output_tokens <= request.sent + 1:
             self.leave(request)
         else:
             self.decoding.append(request)
@@ -200,7 +232,7 @@ class Server:
             self.decoding = []
         done = [request for request, _ in self.chunks if request is not self.begun]
         for request in done:
-            request.first_token_s = self.clock_s
+            request.first_token_s = request.first_token_s if request.sent else self.clock_s
             if self.cache is not None:
                 self.cache.touch(request.blocks, self.room())
         for request in done:
@@ -264,10 +296,12 @@ def simulate(
     block_tokens: int | None = None,
     cache_tokens: float | None = None,
     prefilled: bool = False,
+    when_full: str = "wait",
 ) -> list[Server]:
     """Serve requests, in the order of their arrivals."""
-    servers = [Server(physics, Cache(block_tokens, cache_tokens) if block_tokens else None, slots, prefilled) for _ in range(replicas)]
+    servers = [Server(physics, Cache(block_tokens, cache_tokens) if block_tokens else None, slots, prefilled, when_full == "preempt") for _ in range(replicas)]
     for turn, request in enumerate(requests):
+        request.turn = turn
         for server in servers:
             server.run_until(request.arrival_s)
         request.replica = route(routing, turn, request, servers)
@@ -291,9 +325,18 @@ def simulate_pools(physics: Physics, requests: Sequence[Request], *, prefill_rep
         request.finish_s, request.replica = one.finish_s, one.replica
 
 
-def serve_clients(physics: Physics, requests: Sequence[Request], clients: int, *, replicas: int, routing: str) -> None:
+def serve_clients(
+    physics: Physics,
+    requests: Sequence[Request],
+    clients: int,
+    *,
+    replicas: int,
+    routing: str,
+    block_tokens: int | None = None,
+    when_full: str = "wait",
+) -> None:
     """A closed loop: whoever is ready first sends the next request; at one time first what ends, then what arrives, then what starts."""
-    servers = [Server(physics, None, 2048) for _ in range(replicas)]
+    servers = [Server(physics, Cache(block_tokens, None) if block_tokens else None, 2048, preempts=when_full == "preempt") for _ in range(replicas)]
     ready_s, sender, turn = [0.0] * clients, {}, 0
     while turn < len(requests):
         ends = [server.end_s for server in servers]
@@ -312,6 +355,7 @@ def serve_clients(physics: Physics, requests: Sequence[Request], clients: int, *
             if not server.load:
                 server.clock_s = now
             server.queue.append(request)
+            request.turn = turn
             turn += 1
         else:
             for server in servers:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from accelmodel.studies.points import Point, evaluate, replica
     from accelmodel.studies.proof import Proof, Targets, prove
     from accelmodel.studies.run import Run, run
-    from accelmodel.studies.simulate import Simulation, simulate
+    from accelmodel.studies.simulate import Pool, Simulation, simulate
     from accelmodel.studies.traces import Client, Trace
     from accelmodel.studies.validate import Report, validate
 
@@ -34,6 +34,7 @@ __all__ = [
     "InputError",
     "Library",
     "Point",
+    "Pool",
     "Proof",
     "Replica",
     "Report",
@@ -62,6 +63,7 @@ _HOME = {
     "InputError": "errors",
     "Library": "catalog.library",
     "Point": "studies.points",
+    "Pool": "studies.simulate",
     "Proof": "studies.proof",
     "Replica": "core.replica",
     "Report": "studies.validate",

@@ -218,6 +218,25 @@ def test_a_closed_loop_keeps_its_clients() -> None:
     assert found.summary.requests_per_s == pytest.approx(32 / found.summary.request_latency_s, rel=0.02)
 
 
+def test_preemption_is_in_the_tables() -> None:
+    tight = am.replica(model="llama-3.1-70b", system="p5.48xlarge", accelerators=2, weights="fp8", kv="fp8")
+    requests = {"arrival_s": np.arange(120) * 0.01, "input_tokens": np.full(120, 4000), "output_tokens": np.full(120, 3000)}
+    wait, preempt = (simulate(tight, requests, when_full=when_full, samples=2000) for when_full in ("wait", "preempt"))
+    assert wait.preemptions == 0
+    assert preempt.preemptions == sum(preempt.requests["preemptions"].to_pylist()) > 5
+    for found in (wait, preempt):
+        series = found.series.to_pandas()
+        assert (series.waiting_requests >= 0.0).all()
+        # What is sampled has the means that the summary has by Little's law, and all who are there either wait or run.
+        for name in ("waiting_requests", "running_requests", "kv_used_fraction"):
+            assert np.trapezoid(series[name], series.time_s) / found.duration_s == pytest.approx(getattr(found, name), rel=0.03)
+        assert 0.9 < series.kv_used_fraction.max() <= 1.0
+        in_system = (found.requests.to_pandas().request_latency_s.sum()) / found.duration_s
+        assert found.waiting_requests + found.running_requests == pytest.approx(in_system, rel=0.01)
+    assert preempt.energy_j > wait.energy_j * 0.9
+    assert preempt.output_tokens_per_s * preempt.duration_s == pytest.approx(wait.output_tokens_per_s * wait.duration_s)
+
+
 # --- what is refused
 
 
@@ -231,6 +250,7 @@ def test_a_closed_loop_keeps_its_clients() -> None:
         ({"replicas": 2.5}, "replicas", "whole number"),
         ({"clients": -1}, "clients", "at least 1"),
         ({"largest_batch": 0}, "largest_batch", "at least 1"),
+        ({"when_full": "evict"}, "when_full", "preempt"),
         ({"stretch": 0.0}, "stretch", "above 0"),
         ({"thicken": 0}, "thicken", "at least 1"),
         ({"ttft_s": 0.0}, "ttft_s", "above 0"),
@@ -283,6 +303,8 @@ def test_files_that_are_wrong_are_named(tmp_path: Path) -> None:
         ({"mode": "disaggregated"}, {}, "prefill_replicas"),
         ({"mode": "disaggregated"}, {"prefill_replicas": 1, "clients": 3}, "clients"),
         ({}, {"prefill_replicas": 1}, "prefill_replicas"),
+        ({"mode": "static"}, {"when_full": "preempt"}, "when_full"),
+        ({"mode": "disaggregated"}, {"prefill_replicas": 1, "when_full": "preempt"}, "when_full"),
     ],
 )
 def test_ways_of_serving_that_are_not_simulated_are_refused(change: dict[str, Any], options: dict[str, Any], key: str) -> None:

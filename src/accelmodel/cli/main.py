@@ -6,6 +6,7 @@ Exit codes: 0 done, 2 the input is wrong, 1 a fault of ours, 130 interrupted, 14
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Sequence
@@ -24,6 +25,8 @@ from accelmodel.cli.run import new, run
 from accelmodel.cli.simulate import simulate
 from accelmodel.cli.validate import validate
 from accelmodel.errors import InputError
+
+_INTERRUPTED = 130
 
 # Typer keeps the base of its usage errors private; BadParameter, which it does not, tells it.
 _UsageError = cast(type[Exception], typer.BadParameter.__bases__[0])
@@ -70,6 +73,8 @@ def execute(arguments: Sequence[str]) -> int:
     """Run a command line; the exit code."""
     try:
         code = app(args=list(arguments), prog_name="accelmodel", standalone_mode=False)
+        if code == _INTERRUPTED:  # the parser makes an exit code of an interruption
+            raise KeyboardInterrupt
         sys.stdout.flush()
         return code if isinstance(code, int) else 0
     except InputError as error:
@@ -79,8 +84,9 @@ def execute(arguments: Sequence[str]) -> int:
         tell(f"error: {_usage(error)}")
         return 2
     except (KeyboardInterrupt, typer.Abort):
-        tell("interrupted")
-        return 130
+        _insist(0.0)
+        tell("interrupted: nothing is half-written")
+        return _INTERRUPTED
     except BrokenPipeError:
         _forget_output()
         return 141
@@ -118,9 +124,26 @@ def _forget_output() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
+def _interrupt(*_: object) -> None:
+    _insist(0.5)
+    raise KeyboardInterrupt
+
+
+def _insist(every_s: float) -> None:
+    """Repeat an interruption until it is heard (0: no more): what is raised in a callback of the compiler is lost."""
+    if hasattr(signal, "setitimer"):
+        signal.setitimer(signal.ITIMER_REAL, every_s, every_s)
+
+
 def main() -> None:
     """The console script."""
-    sys.exit(execute(sys.argv[1:]))
+    signal.signal(signal.SIGINT, _interrupt)
+    if hasattr(signal, "SIGALRM"):
+        signal.signal(signal.SIGALRM, _interrupt)
+    code = execute(sys.argv[1:])
+    if code == _INTERRUPTED:
+        os._exit(code)  # at once: a thread at work would be waited for
+    sys.exit(code)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import sys
+import time
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,6 +25,7 @@ _LOAD = {
     "seed": Shared(int, "Seed of whatever is drawn; 0 where absent."),
     "prefix_cache_tokens": Shared(float, "Tokens of a replica's prefix cache; what the KV pool spares where absent, none at 0."),
     "largest_batch": Shared(int, "Sequences that an iteration holds at most; 2048 where absent."),
+    "when_full": Shared(str, "Where the KV pool is full: wait (where absent) for what is reserved, or preempt: evict the last admitted, compute anew."),
     "ttft_s": Shared(float, "Target of the time to first token, for goodput."),
     "tpot_s": Shared(float, "Target of the time per output token, for goodput."),
 }
@@ -50,6 +53,8 @@ def simulate(
 ) -> None:
     """Serve a trace of requests on some replicas, iteration by iteration: percentiles, goodput, energy, cost."""
     choice("--format", output_format, ("table", "json"))
+    for path in (requests, series):
+        _check_folder(path)
     from accelmodel.studies import points
     from accelmodel.studies.simulate import simulate as serve
 
@@ -58,7 +63,7 @@ def simulate(
     load = given(options, _LOAD)
     trace = _read(load.pop("trace"), options) if "trace" in load else _drawn(options)
     tell_of_compilation(quiet=quiet)
-    shown = None if quiet or not sys.stderr.isatty() else _progress
+    shown = None if quiet or not sys.stderr.isatty() else functools.partial(_progress, time.monotonic())
     found = serve(replica, trace, **load, **given(options, MONEY), catalog=library, progress=shown)
     _write(found.requests, requests)
     _write(found.series, series)
@@ -104,16 +109,20 @@ def _drawn(options: dict[str, Any]) -> Any:
     return Trace.generate(Client(**drawn), duration_s=duration_s, seed=options["seed"] or 0)
 
 
-def _progress(sent: int, whole: int) -> None:
-    end = "\n" if sent == whole else ""
-    print(f"\r{sent:,} of {whole:,} requests", end=end, file=sys.stderr, flush=True)
+def _progress(begun_s: float, sent: int, whole: int) -> None:
+    rate = sent / max(time.monotonic() - begun_s, 1e-9)
+    left = "\n" if sent == whole else f", {(whole - sent) / rate:,.0f} s left"
+    print(f"\r{sent:,} of {whole:,} requests, {rate:,.0f} a second{left}", end="\x1b[K", file=sys.stderr, flush=True)
+
+
+def _check_folder(path: Path | None) -> None:
+    if path is not None and not path.parent.is_dir():
+        raise InputError("there is no such folder", file=path, key="output")
 
 
 def _write(table: Any, path: Path | None) -> None:
     if path is not None:
-        import pyarrow.parquet as pq
+        from accelmodel.results.store import write_parquet
 
-        if not path.parent.is_dir():
-            raise InputError("there is no such folder", file=path, key="output")
-        pq.write_table(table, path)
+        write_parquet(path, table)
         tell(f"wrote {path}")

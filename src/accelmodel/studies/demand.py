@@ -15,7 +15,7 @@ from accelmodel.fleet.schedule import needed_replicas
 from accelmodel.fleet.sites import Placed, Site, place
 from accelmodel.fleet.sizing import FleetPlan, ReplicaSupply, replicas_to_carry, size_fleet
 from accelmodel.results.table import table
-from accelmodel.studies.demanded import Asked, demands_of, lengths_of, shape_of
+from accelmodel.studies.demanded import Asked, demands_of, lengths_of, peak_to_mean_of, shape_of
 from accelmodel.studies.fleet import goodput_of, unit_of
 from accelmodel.studies.grid import misfit
 from accelmodel.studies.points import Point
@@ -48,7 +48,7 @@ def study(context: Context, asked: DemandStudy) -> StudyResult:
         if not point.fits:
             notes.append(misfit(cell, 1, 1, point.kv_capacity_tokens > 0))
             continue
-        for demand in _demands(asked, point, trace, shape):
+        for demand in _demands(context, asked, point, trace):
             row, words = _fleet(context, cell, point, demand, asked, trace, shape)
             notes += words
             rows += [] if row is None else [row]
@@ -74,21 +74,14 @@ def _point_of_trace(context: Context, cell: Cell, trace: Trace, asked: DemandStu
     return point
 
 
-def _demands(asked: DemandStudy, point: Point, trace: Trace | None, shape: Shape | None) -> list[Asked]:
+def _demands(context: Context, asked: DemandStudy, point: Point, trace: Trace | None) -> list[Asked]:
     """The demands for a point's lengths; where nothing but a trace is given, the trace's own, whose rate is that of the peak."""
-    ratio = _peak_to_mean(asked, shape)
+    ratio = peak_to_mean_of(context, asked)
     if trace is not None and asked.tokens_per_day is asked.requests_per_day is None:
         per_day = trace.requests / trace.duration_s * asked.trace_rate_factor * SECONDS_PER_DAY / ratio
         found = demands_of(asked.model_copy(update={"requests_per_day": (per_day,)}), point, ratio)
         return [dataclasses.replace(one, quantity="tokens_per_day", value=one.tokens_per_day(0.0)) for one in found]
     return demands_of(asked, point, ratio)
-
-
-def _peak_to_mean(asked: DemandStudy, shape: Shape | None) -> float:
-    if shape is not None:
-        return shape.peak_to_mean_ratio
-    assert asked.peak_to_mean is not None
-    return asked.peak_to_mean
 
 
 def _fleet(

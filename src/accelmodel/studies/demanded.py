@@ -9,7 +9,7 @@ from accelmodel.fleet.demand import Demand, Session, Shape, Users, demand_of_req
 from accelmodel.studies.assumptions import Assumption
 from accelmodel.studies.points import Point
 from accelmodel.studies.run import Context
-from accelmodel.studies.scenario import Demanded
+from accelmodel.studies.scenario import Demanded, PlanWorkload
 from accelmodel.units import SECONDS_PER_DAY
 
 
@@ -42,9 +42,18 @@ def shape_named(context: Context, name: str) -> Shape:
     return Shape.of(profile.hours.values)
 
 
-def shape_of(context: Context, asked: Demanded) -> Shape | None:
-    """The shape that a study names; None where it gives the peak alone."""
+def shape_of(context: Context, asked: Demanded | PlanWorkload) -> Shape | None:
+    """The shape that a study or a workload names; None where it gives the peak alone."""
     return None if asked.shape is None else shape_named(context, asked.shape)
+
+
+def peak_to_mean_of(context: Context, asked: Demanded | PlanWorkload) -> float:
+    """The peak over the mean: the shape's, or as given."""
+    shape = shape_of(context, asked)
+    if shape is not None:
+        return shape.peak_to_mean_ratio
+    assert asked.peak_to_mean is not None
+    return asked.peak_to_mean
 
 
 def lengths_of(asked: Demanded) -> dict[str, Any]:

@@ -288,7 +288,7 @@ class _Tail:
 def _tail(percentile: int | None, ttft_s: float | None, tpot_s: float | None, input_variation: float, output_variation: float, seed: int) -> _Tail | None:
     """What a percentile asks for; None where there is none. InputError for one that is not simulated, or without a target."""
     from accelmodel.studies.percentiles import Draw
-    from accelmodel.studies.simulate import PERCENTILES
+    from accelmodel.studies.simulation_tables import PERCENTILES
 
     if percentile is None:
         return None

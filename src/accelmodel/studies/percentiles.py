@@ -21,7 +21,8 @@ import numpy as np
 
 from accelmodel.core.replica import Replica
 from accelmodel.errors import InputError
-from accelmodel.studies.simulate import PERCENTILES, Simulation, simulate
+from accelmodel.studies.simulate import Simulation, simulate
+from accelmodel.studies.simulation_tables import PERCENTILES
 from accelmodel.studies.traces import Client, Trace
 
 if TYPE_CHECKING:

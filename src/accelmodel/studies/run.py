@@ -233,7 +233,7 @@ class Context:
 
 def study_kinds() -> dict[str, Callable[[Context, Any], StudyResult]]:
     """What runs each kind of study."""
-    from accelmodel.studies import capital, cash_flow, day, demand, fleet, grid, margin, ownership, parity, price_shock, refresh, schedule, waterfall
+    from accelmodel.studies import capital, cash_flow, day, demand, fleet, grid, margin, ownership, parity, plan, price_shock, refresh, schedule, waterfall
 
     return {
         "points": grid.study,
@@ -249,6 +249,8 @@ def study_kinds() -> dict[str, Callable[[Context, Any], StudyResult]]:
         "capital": capital.study,
         "refresh": refresh.study,
         "parity": parity.study,
+        "plan": plan.study,
+        "plan-part": plan.part,
     }
 
 

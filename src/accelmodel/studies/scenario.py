@@ -205,8 +205,16 @@ class Reserved(Strict):
     correlated_accelerators: Annotated[int, Field(ge=0)] = 0
 
 
-class Trafficked(Strict):
-    """How requests come, for percentiles and bursts: a trace, or requests with lognormal lengths and gamma times between arrivals (1: Poisson).
+class Drawn(Strict):
+    """Requests that are drawn: coefficients of variation of gamma times between arrivals (1: Poisson) and of lognormal lengths (about those of Azure's)."""
+
+    burstiness: _Positive = 1.0
+    input_variation: Annotated[float, Field(ge=0, le=5)] = 1.0
+    output_variation: Annotated[float, Field(ge=0, le=5)] = 0.8
+
+
+class Trafficked(Drawn):
+    """How requests come, for percentiles and bursts: a trace, or requests that are drawn.
 
     `percentile` of the requests meet the latency targets of the situation in the busiest `window_s`, by simulation with this `routing`. Where a trace has
     prefixes, each replica caches `prefix_cache_tokens` of them: what its KV pool spares where absent, none at 0.
@@ -214,9 +222,6 @@ class Trafficked(Strict):
 
     trace: str | None = None
     trace_rate_factor: _Positive = 1.0
-    burstiness: _Positive = 1.0
-    input_variation: Annotated[float, Field(ge=0, le=5)] = 1.0
-    output_variation: Annotated[float, Field(ge=0, le=5)] = 0.8
     percentile: Annotated[int, Field(ge=10, le=99)] = 99
     window_s: _Positive = 300.0
     prefix_cache_tokens: Annotated[float, Field(ge=0)] | None = None
@@ -453,6 +458,140 @@ class Parity(Strict):
     baselines: Annotated[tuple[str, ...], Field(min_length=1)]
 
 
+_Quarter = Annotated[str, Field(pattern=r"^\d{4}Q[1-4]$")]
+_Below1 = Annotated[float, Field(ge=0, lt=1)]
+
+
+class Slices(Strict):
+    """A workload cut by the lengths of its trace's requests: edges in tokens between the buckets; every combination that has requests is a slice."""
+
+    input_tokens: tuple[_Positive, ...] = ()
+    output_tokens: tuple[_Positive, ...] = ()
+
+
+class PlanWorkload(Drawn):
+    """A workload of a plan: its load, targets and prices from `case`, the replicas that may serve it from one case per system.
+
+    `tokens_per_day` (input and output) is one number that grows by `growth_fraction_per_year`, or one a quarter; its peak over the mean is its `shape`'s or
+    given as `peak_to_mean`. Its requests are those of `trace`, with the trace's bursts, their lengths brought to the workload's means; or drawn. `percentile`
+    of them meet the latency targets in the simulator.
+    """
+
+    case: str | None = None
+    replicas: Annotated[tuple[str, ...], Field(min_length=1)]
+    tokens_per_day: _Positive | tuple[_Positive, ...]
+    growth_fraction_per_year: Annotated[float, Field(gt=-1)] = 0.0
+    shape: str | None = None
+    peak_to_mean: Annotated[float, Field(ge=1)] | None = None
+    survives_region_loss: bool = False
+    trace: str | None = None
+    percentile: Annotated[float, Field(gt=0, lt=100)] = 99.0
+    slices: Slices | None = None
+
+    @model_validator(mode="after")
+    def _is_of_one_kind(self) -> PlanWorkload:
+        if (self.shape is None) == (self.peak_to_mean is None):
+            raise ValueError("give the load's shape or its peak_to_mean: one of them")
+        if self.slices is not None and self.trace is None:
+            raise ValueError("slices are cut from a trace: give 'trace'")
+        if isinstance(self.tokens_per_day, tuple) and self.growth_fraction_per_year:
+            raise ValueError("tokens_per_day by quarter grow as they stand: leave out growth_fraction_per_year")
+        return self
+
+
+class SupplyFrom(Strict):
+    """Systems deliverable in each quarter from one on."""
+
+    quarter: _Quarter
+    systems: Annotated[int, Field(ge=0)]
+
+
+class PlanSystem(Strict):
+    """A system of a plan: what can be delivered, what stands already, how long it lives; by `rent` (an offer by the hour) it is rented, and costs no capital.
+
+    Without `supply` there is no limit; an order comes after `lead_quarters`, and the first is placed in the first quarter. `sites` are all where absent.
+    """
+
+    lead_quarters: Annotated[int, Field(ge=0)] = 0
+    supply: tuple[SupplyFrom, ...] | None = None
+    in_place: dict[Name, Annotated[int, Field(ge=0)]] = Field(default_factory=dict)
+    in_place_age_quarters: Annotated[int, Field(ge=0)] = 0
+    life_years: _Years | None = None
+    sites: tuple[str, ...] | None = None
+    rent: str | None = None
+    price_change_fraction_per_year: _Change = 0.0
+
+
+class PowerFrom(Strict):
+    """IT power of a site, or its draw at the meter, from a quarter on; of both the smaller counts."""
+
+    quarter: _Quarter
+    it_mw: Annotated[float, Field(ge=0)] | None = None
+    facility_mw: Annotated[float, Field(ge=0)] | None = None
+
+    @model_validator(mode="after")
+    def _says_power(self) -> PowerFrom:
+        if self.it_mw is None and self.facility_mw is None:
+            raise ValueError("give it_mw or facility_mw")
+        return self
+
+
+class PlanSite(Strict):
+    """A site of a plan: the region that it fails with (itself where absent), and its power by quarter, none before the first step; no limit where absent."""
+
+    region: str | None = None
+    power: tuple[PowerFrom, ...] | None = None
+
+
+class PlanProof(Strict):
+    """How a plan is put through the simulator: cells of at most so many replicas, the busiest window of so many seconds, this many repairs at most."""
+
+    cell_replicas: _Count = 64
+    window_s: _Positive = 300.0
+    rounds: _Count = 8
+
+
+class PlanStudy(Reserved):
+    """What to have delivered, kept and retired, where and when, so that workloads are served at least cost (or greatest margin), proven by the simulator.
+
+    Reserves as of a demand study. `power_diversity_fraction` is the draw at the peak over the sum of the systems' all-in power. Cost of capital is the owner's
+    where not given; `horizon_value` is what equipment is worth at the end: what is left of its annuity, its book value, or nothing.
+    """
+
+    kind: Literal["plan"]
+    first_quarter: _Quarter
+    quarters: Annotated[int, Field(ge=1, le=60)]
+    workloads: Annotated[dict[Name, PlanWorkload], Field(min_length=1)]
+    systems: Annotated[dict[str, PlanSystem], Field(min_length=1)]
+    sites: Annotated[dict[str, PlanSite], Field(min_length=1)]
+    objective: Literal["cost", "margin"] = "cost"
+    budget_usd: _Positive | None = None
+    budget_usd_per_quarter: _Positive | tuple[Annotated[float, Field(ge=0)], ...] | None = None
+    price_change_fraction_per_year: _Change = 0.0
+    cost_of_capital_fraction: _Below1 | None = None
+    horizon_value: Literal["annuity", "book", "none"] = "annuity"
+    power_diversity_fraction: Annotated[float, Field(gt=0, le=1)] = 1.0
+    headroom_fraction: _Below1 = 0.1
+    gap_fraction: _Below1 = 1e-3
+    time_limit_s: _Positive = 60.0
+    proof: PlanProof = PlanProof()
+
+    @model_validator(mode="after")
+    def _regions_say_what_fails_together(self) -> PlanStudy:
+        if self.correlated_accelerators:
+            raise ValueError("a plan has regions for what fails together: give its workloads survives_region_loss in place of correlated_accelerators")
+        return self
+
+
+class PlanPart(Strict):
+    """A closer look at a plan of the same scenario: by site and system, by workload, what one more of each scarce thing is worth, the way from the lower
+    bound to its cost, its proofs, or what it would cost with each system alone."""
+
+    kind: Literal["plan-part"]
+    of: str
+    part: Literal["sites", "workloads", "shadow-prices", "bound", "proofs", "single-systems"]
+
+
 _AnyStudy = (
     Points
     | Fleet
@@ -467,6 +606,8 @@ _AnyStudy = (
     | CapitalStudy
     | RefreshStudy
     | Parity
+    | PlanStudy
+    | PlanPart
 )
 Study = Annotated[_AnyStudy, Field(discriminator="kind")]
 
@@ -484,6 +625,9 @@ def _cases_of(study: Any) -> Iterator[str]:
         yield from (study.keep, *study.refresh)
     if isinstance(study, Parity):
         yield from (*study.subjects, *study.baselines)
+    if isinstance(study, PlanStudy):
+        for workload in study.workloads.values():
+            yield from (*([] if workload.case is None else [workload.case]), *workload.replicas)
 
 
 class Scenario(Strict):
@@ -503,6 +647,8 @@ class Scenario(Strict):
                 if case not in self.cases:
                     near = nearest_name(case, self.cases)
                     raise ValueError(f"studies.{name}: no case is called '{case}'" + (f"; did you mean '{near}'?" if near else ""))
+            if isinstance(study, PlanPart) and not isinstance(self.studies.get(study.of), PlanStudy):
+                raise ValueError(f"studies.{name}.of: '{study.of}' is no study of kind 'plan'")
         for case, situation in self.cases.items():
             for key in self.axes:
                 if key in situation.model_fields_set:

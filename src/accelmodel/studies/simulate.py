@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,30 +12,59 @@ import numpy.typing as npt
 from accelmodel.catalog.library import Library
 from accelmodel.core.replica import Replica
 from accelmodel.errors import InputError
-from accelmodel.studies.money import HOME_SITE, OWNER, Money, money
+from accelmodel.studies.money import HOME_SITE, OWNER, money
 from accelmodel.studies.points import Point, check_targets
+from accelmodel.studies.simulation_tables import Outcome, requests_table, series_table, span, summary
 from accelmodel.studies.traces import Trace
-from accelmodel.units import SECONDS_PER_HOUR
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from accelmodel.serving.simulation.replay import Prompts, Simulated
 
-Array = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int64]
 
-PERCENTILES = (50, 90, 95, 99)
-_LATENCIES = ("time_to_first_token", "time_per_output_token", "request_latency")
-_MILLION = 1e6
+_ANY = (0.0, float("inf"))
+
+
+@dataclass(frozen=True, eq=False)
+class Pool:
+    """Like replicas that serve a slice of a trace: requests whose input and output tokens are within the ranges (both ends included), of these priorities.
+
+    `routing`, `when_full` and the others as in `simulate`, of this pool; without a `name` it is its number.
+    """
+
+    replica: Replica
+    replicas: int = 1
+    prefill_replicas: int | None = None
+    name: str | None = None
+    input_tokens: tuple[float, float] = _ANY
+    output_tokens: tuple[float, float] = _ANY
+    priorities: Sequence[int] | None = None
+    routing: str = "least-loaded"
+    prefix_cache_tokens: float | None = None
+    largest_batch: int | None = None
+    when_full: str = "wait"
+
+    def holds(self, load: Trace) -> npt.NDArray[np.bool_]:
+        """Which requests are in its slice."""
+        priority = np.zeros(load.requests, np.int64) if load.priority is None else load.priority
+        held: npt.NDArray[np.bool_] = np.ones(load.requests, np.bool_) if self.priorities is None else np.isin(priority, list(self.priorities))
+        for (low, high), tokens in ((self.input_tokens, load.input_tokens), (self.output_tokens, load.output_tokens)):
+            held = held & (tokens >= low) & (tokens <= high)
+        return held
 
 
 @dataclass(frozen=True, eq=False)
 class Simulation:
-    """What a simulation found: `summary` (its columns are attributes), `requests` (an Arrow table, one row a request) and `series` (samples over time)."""
+    """What a simulation found: `summary` (its columns are attributes), `requests` (an Arrow table, one row a request), `series` (samples over time) and, of
+    several pools, `by_pool`, the summary of each by its name.
+    """
 
     summary: Point
     requests: pa.Table
     series: pa.Table
+    by_pool: Mapping[str, Point] = field(default_factory=dict)
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):
@@ -45,7 +73,7 @@ class Simulation:
 
 
 def simulate(
-    replica: Replica,
+    replica: Replica | Sequence[Pool],
     trace: Any,
     *,
     replicas: int = 1,
@@ -57,6 +85,7 @@ def simulate(
     seed: int = 0,
     prefix_cache_tokens: float | None = None,
     largest_batch: int | None = None,
+    when_full: str = "wait",
     ttft_s: float | None = None,
     tpot_s: float | None = None,
     samples: int = 500,
@@ -69,68 +98,139 @@ def simulate(
     catalog: Library | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Simulation:
-    """Serve a trace on `replicas` copies of a replica, iteration by iteration.
+    """Serve a trace on `replicas` copies of a replica, or on pools of several, iteration by iteration.
 
     `trace` is a path (Parquet, CSV), a table or a `Trace`; `stretch` moves its arrivals apart and `thicken` adds copies, drawn from `seed`. With `clients`
     its arrivals are forgotten: so many clients send its requests, each the next when its last is done. Prompts' hashes, if the trace has them, feed a prefix
-    cache of `prefix_cache_tokens` a replica: what the KV pool spares where absent, none at 0. `ttft_s` and `tpot_s` are the targets of goodput. Money is that
-    of `evaluate`; the trace is the load, so that occupancy is 1 unless said otherwise. Where pools are apart (mode disaggregated), `replicas` decode and
-    `prefill_replicas` prefill. `progress` is told how many requests are sent, of how many. InputError for wrong input, and for what is not simulated: a
-    power cap, a closed loop of clients at pools apart or with a prefix cache.
+    cache of `prefix_cache_tokens` a replica: what the KV pool spares where absent, none at 0. Where the KV pool is full, requests `wait` for what they
+    reserve, or `preempt`: memory is taken token by token, and the last admitted evicted and computed anew. `ttft_s` and `tpot_s` are the targets of goodput.
+    Money is that of `evaluate`; the trace is the load, so that occupancy is 1 unless said otherwise. Where pools are apart (mode disaggregated), `replicas`
+    decode and `prefill_replicas` prefill. Of several pools each request goes to the first whose slice holds it, and what is a pool's own is said there.
+    `progress` is told how many requests are sent, of how many. InputError for wrong input, for a request that no pool holds, and for what is not simulated: a
+    power cap, a closed loop of clients at pools apart or of several, preemption but on continuous batching.
     """
-    from accelmodel.serving.simulation.replay import LARGEST_BATCH, ROUTINGS, replay, replay_pools
-
-    counts = {"replicas": replicas, "prefill_replicas": prefill_replicas, "clients": clients, "largest_batch": largest_batch, "samples": samples}
-    _check(replica, counts, routing, ROUTINGS, prefix_cache_tokens)
+    own = {"replicas": replicas, "prefill_replicas": prefill_replicas, "routing": routing, "prefix_cache_tokens": prefix_cache_tokens}
+    own |= {"largest_batch": largest_batch, "when_full": when_full}
+    pools = _pools(replica, own)
+    for pool in pools:
+        _check(pool, clients, samples)
     check_targets(ttft_s, tpot_s)
     load = Trace.of(trace).thickened(thicken, seed).stretched(stretch)
-    _check_lengths(replica, load)
-    if routing == "session" and load.session is None:
-        raise InputError("needs a trace with a column 'session'", key="routing", value=routing)
-    prompts = _prompts(load, prefix_cache_tokens)
-    if routing == "prefix-affine" and prompts is None:
-        raise InputError("needs a trace with a column 'hash_ids', and a prefix cache", key="routing", value=routing)
-    if clients is not None and prompts is not None:
-        raise InputError("a closed loop of clients has no prefix cache: set prefix_cache_tokens to 0", key="clients", value=clients)
-    terms = money(replica, offer=offer, books=books, occupancy=occupancy, site=site, owner=owner, tier=tier, catalog=catalog)
-    requests = (replica.constants, load.arrival_s, load.input_tokens, load.output_tokens)
+    shares = _shares(pools, load)
+    if clients is not None and len(pools) > 1:
+        raise InputError("a closed loop of clients has one pool", key="clients", value=clients)
+    prices: dict[str, Any] = {"offer": offer, "books": books, "occupancy": occupancy, "site": site, "owner": owner, "tier": tier, "catalog": catalog}
+    terms = [money(pool.replica, **prices) for pool in pools]
+    served, before = [], 0
+    for number, (pool, places, price) in enumerate(zip(pools, shares, terms, strict=True)):
+        told = None if progress is None else _after(progress, before, load.requests)
+        found = _serve(pool, load if len(pools) == 1 else load.picked(places), clients, told)
+        served.append(Outcome(pool.name or str(number), pool.replica, found, price, pool.routing, places))
+        before += places.size
+    first_s, last_s = span(served)
+    by_pool = {one.name: summary([one], last_s - first_s, ttft_s, tpot_s) for one in served} if len(served) > 1 else {}
+    whole = summary(served, last_s - first_s, ttft_s, tpot_s)
+    return Simulation(whole, requests_table(served), series_table(served, first_s, last_s, samples), by_pool)
+
+
+def _pools(replica: Any, own: Mapping[str, Any]) -> list[Pool]:
+    """The pools of a simulation: those given, or one of a replica and the options."""
+    if not isinstance(replica, Sequence):
+        return [Pool(replica, **own)]
+    pools = list(replica)
+    if not pools or not all(isinstance(pool, Pool) for pool in pools):
+        raise InputError("must be a replica, or pools: [accelmodel.Pool(replica, ...), ...]", key="replica", value=replica)
+    for key, value in own.items():
+        if value != getattr(Pool, key):
+            raise InputError("is each pool's own: accelmodel.Pool(replica, ...)", key=key, value=value)
+    names = [pool.name or str(number) for number, pool in enumerate(pools)]
+    for name in names:
+        if names.count(name) > 1:
+            raise InputError(f"'{name}' is the name of two pools", key="name", value=name)
+    return pools
+
+
+def _shares(pools: Sequence[Pool], load: Trace) -> list[Integers]:
+    """The requests of each pool, by their places: each goes to the first whose slice holds it; InputError for one that none holds, and for an idle pool."""
+    of = np.full(load.requests, -1)
+    for number, pool in reversed(list(enumerate(pools))):
+        of[pool.holds(load)] = number
+    left = np.flatnonzero(of < 0)
+    if left.size:
+        i = int(left[0])
+        priority = 0 if load.priority is None else load.priority[i]
+        what = f"{load.input_tokens[i]:,.0f} input and {load.output_tokens[i]:,.0f} output tokens, priority {priority}"
+        raise InputError(f"no pool's slice holds request {i} ({what}), nor {left.size - 1:,} others", key="pools", value=i)
+    shares = [np.flatnonzero(of == number) for number in range(len(pools))]
+    for number, places in enumerate(shares):
+        if not places.size:
+            raise InputError(f"no request goes to pool '{pools[number].name or number}'", key="pools", value=number)
+    return shares
+
+
+def _after(progress: Callable[[int, int], None], before: int, whole: int) -> Callable[[int, int], None]:
+    """The progress of a pool as that of all."""
+    return lambda sent, _: progress(before + sent, whole)
+
+
+def _serve(pool: Pool, load: Trace, clients: int | None, progress: Callable[[int, int], None] | None) -> Simulated:
+    """What a pool makes of its requests."""
+    from accelmodel.serving.simulation.replay import LARGEST_BATCH, replay, replay_pools
+
+    _check_lengths(pool.replica, load)
+    if pool.routing == "session" and load.session is None:
+        raise InputError("needs a trace with a column 'session'", key="routing", value=pool.routing)
+    prompts = _prompts(load, pool.prefix_cache_tokens)
+    if pool.routing == "prefix-affine" and prompts is None:
+        raise InputError("needs a trace with a column 'hash_ids', and a prefix cache", key="routing", value=pool.routing)
+    requests = (pool.replica.constants, load.arrival_s, load.input_tokens, load.output_tokens)
     how: dict[str, Any] = {
-        "replicas": replicas,
-        "routing": routing,
+        "replicas": pool.replicas,
+        "routing": pool.routing,
         "priority": load.priority,
         "sessions": load.session,
         "prompts": prompts,
         "cached_tokens": load.cached_tokens,
-        "cache_tokens": prefix_cache_tokens,
-        "largest_batch": largest_batch or LARGEST_BATCH,
+        "cache_tokens": pool.prefix_cache_tokens,
+        "largest_batch": pool.largest_batch or LARGEST_BATCH,
         "progress": progress,
     }
-    if prefill_replicas is None:
-        found = replay(*requests, **how, clients=clients)
-    else:
-        found = replay_pools(*requests, **how, prefill_replicas=prefill_replicas)
-    return _told(replica, found, terms, routing, ttft_s, tpot_s, samples)
+    if pool.prefill_replicas is not None:
+        return replay_pools(*requests, **how, prefill_replicas=pool.prefill_replicas)
+    return replay(*requests, **how, clients=clients, when_full=pool.when_full)
 
 
-def _check(replica: Replica, counts: Mapping[str, int | None], routing: str, routings: Sequence[str], prefix_cache_tokens: float | None) -> None:
+def _check(pool: Pool, clients: int | None, samples: int) -> None:
+    replica = pool.replica
     if not isinstance(replica, Replica):
         raise InputError("must be a replica: accelmodel.replica(model=..., system=...)", key="replica", value=replica)
     if replica.serving.power_cap_w is not None:
         raise InputError("a power cap is not simulated", key="power_cap_w", value=replica.serving.power_cap_w)
+    counts = {"replicas": pool.replicas, "prefill_replicas": pool.prefill_replicas, "clients": clients, "largest_batch": pool.largest_batch, "samples": samples}
     for key, value in counts.items():
         if value is not None and (isinstance(value, bool) or not hasattr(value, "__index__") or value < 1):
             raise InputError("must be a whole number of at least 1", key=key, value=value)
     apart = replica.serving.mode == "disaggregated"
-    if apart and counts["prefill_replicas"] is None:
+    if apart and pool.prefill_replicas is None:
         raise InputError("is missing: pools apart need a number of replicas that prefill", key="prefill_replicas")
-    if not apart and counts["prefill_replicas"] is not None:
-        raise InputError("needs a replica of mode disaggregated", key="prefill_replicas", value=counts["prefill_replicas"])
-    if apart and counts["clients"] is not None:
-        raise InputError("a closed loop of clients is not simulated at pools apart", key="clients", value=counts["clients"])
-    if routing not in routings:
-        raise InputError(f"'{routing}' is no way to find a replica", key="routing", value=routing, allowed=routings)
-    if prefix_cache_tokens is not None and not prefix_cache_tokens >= 0.0:
-        raise InputError("must be at least 0", key="prefix_cache_tokens", value=prefix_cache_tokens)
+    if not apart and pool.prefill_replicas is not None:
+        raise InputError("needs a replica of mode disaggregated", key="prefill_replicas", value=pool.prefill_replicas)
+    if apart and clients is not None:
+        raise InputError("a closed loop of clients is not simulated at pools apart", key="clients", value=clients)
+    if pool.prefix_cache_tokens is not None and not pool.prefix_cache_tokens >= 0.0:
+        raise InputError("must be at least 0", key="prefix_cache_tokens", value=pool.prefix_cache_tokens)
+    _check_choices(replica, pool.routing, pool.when_full)
+
+
+def _check_choices(replica: Replica, routing: str, when_full: str) -> None:
+    from accelmodel.serving.simulation.replay import ROUTINGS, WHEN_FULL
+
+    if routing not in ROUTINGS:
+        raise InputError(f"'{routing}' is no way to find a replica", key="routing", value=routing, allowed=ROUTINGS)
+    if when_full not in WHEN_FULL:
+        raise InputError(f"'{when_full}' is nothing to do when the KV pool is full", key="when_full", value=when_full, allowed=WHEN_FULL)
+    if when_full == "preempt" and replica.serving.mode != "continuous":
+        raise InputError(f"preemption is not simulated in mode {replica.serving.mode}", key="when_full", value=when_full, allowed=("wait",))
 
 
 def _check_lengths(replica: Replica, load: Trace) -> None:
@@ -147,133 +247,3 @@ def _prompts(load: Trace, prefix_cache_tokens: float | None) -> Prompts | None:
     if load.hash_ids is None or load.first_hash is None or prefix_cache_tokens == 0.0:
         return None
     return Prompts(load.hash_ids, load.first_hash, load.block_tokens, int(load.hash_ids.max(initial=-1)) + 1)
-
-
-def _told(replica: Replica, found: Simulated, terms: Money, routing: str, ttft_s: float | None, tpot_s: float | None, samples: int) -> Simulation:
-    """The tables and the summary of what became of the requests."""
-    from accelmodel.results.table import table
-
-    rows, replicas = found.requests, found.states.shape[0]
-    pools, decode = found.pools or (found,), (found.pools or (found,))[-1]
-    arrival_s, beside_s, output = rows["arrival_s"], rows["beside_s"], rows["output_tokens"]
-    with np.errstate(invalid="ignore", divide="ignore"):
-        tpot = np.where(output > 1.0, (rows["finish_s"] - rows["first_token_s"]) / (output - 1.0), math.nan)
-    ttft, latency = rows["first_token_s"] - arrival_s + beside_s, rows["finish_s"] - arrival_s + beside_s
-    each = {
-        "request": np.arange(rows.shape[0]),
-        "arrival_s": np.ascontiguousarray(arrival_s),
-        "input_tokens": np.ascontiguousarray(rows["input_tokens"]),
-        "output_tokens": np.ascontiguousarray(output),
-        "cached_tokens": np.ascontiguousarray(rows["cached_tokens"]),
-        "priority": rows["priority"].astype(np.int64),
-        "replica": rows["replica"].astype(np.int64),
-        "queue_s": rows["admitted_s"] - arrival_s,
-        "time_to_first_token_s": ttft,
-        "time_per_output_token_s": tpot,
-        "request_latency_s": latency,
-    }
-    if found.pools is not None:
-        each["prefill_replica"] = found.pools[0].requests["replica"].astype(np.int64)
-    first_s, last_s = float(arrival_s.min()), float((arrival_s + latency).max())
-    duration_s = last_s - first_s
-    good = (ttft <= (math.inf if ttft_s is None else ttft_s)) & ~(tpot > (math.inf if tpot_s is None else tpot_s))
-    values: dict[str, Any] = {"requests": rows.shape[0], "replicas": replicas, "routing": routing, "duration_s": duration_s}
-    values |= {"requests_per_s": rows.shape[0] / duration_s}
-    for name, seconds in zip(_LATENCIES, (ttft, tpot, latency), strict=True):
-        values |= _percentiles(name, seconds)
-    values |= {
-        "goodput_fraction": float(good.mean()),
-        "goodput_requests_per_s": float(good.sum()) / duration_s,
-        "goodput_output_tokens_per_s": float(output[good].sum()) / duration_s,
-        "output_tokens_per_s": float(output.sum()) / duration_s,
-        "input_tokens_per_s": float(rows["input_tokens"].sum()) / duration_s,
-        "prefix_hit_fraction": float(rows["cached_tokens"].sum() / rows["input_tokens"].sum()),
-        "queue_s": float(each["queue_s"].mean()),
-        # Little's law, of requests in the queue and of those admitted.
-        "waiting_requests": sum(float((pool.requests["admitted_s"] - pool.requests["arrival_s"]).sum()) for pool in pools) / duration_s,
-        "running_requests": sum(float((pool.requests["finish_s"] - pool.requests["admitted_s"]).sum()) for pool in pools) / duration_s,
-        "kv_used_fraction": float((_held_s(decode) * decode.requests["kv_bytes"]).sum()) / duration_s / _pool_bytes(replica, replicas),
-        "busy_time_fraction": float(np.concatenate([pool.states["busy_s"] for pool in pools]).mean()) / duration_s,
-    }
-    values |= _energy_and_cost(replica, found, terms, duration_s)
-    return Simulation(Point(values), _of_each(table(each)), _series(replica, found, first_s, last_s, samples))
-
-
-def _held_s(pool: Simulated) -> Array:
-    """How long each request has run."""
-    held: Array = pool.requests["finish_s"] - pool.requests["admitted_s"]
-    return held
-
-
-def _of_each(rows: pa.Table) -> pa.Table:
-    """A table of requests, whose latencies are no means."""
-    import pyarrow as pa
-
-    fields = [field.with_metadata({key: text.replace(b", mean over requests", b"") for key, text in field.metadata.items()}) for field in rows.schema]
-    return rows.cast(pa.schema(fields, metadata=rows.schema.metadata))
-
-
-def _percentiles(name: str, seconds: Array) -> dict[str, Any]:
-    """Mean and percentiles of a latency; None where no request has it."""
-    known = seconds[~np.isnan(seconds)]
-    if not known.size:
-        return {f"{name}_s": None} | {f"{name}_p{rank}_s": None for rank in PERCENTILES}
-    ranked = np.percentile(known, PERCENTILES)
-    return {f"{name}_s": float(known.mean())} | {f"{name}_p{rank}_s": float(value) for rank, value in zip(PERCENTILES, ranked, strict=True)}
-
-
-def _pool_bytes(replica: Replica, replicas: int) -> float:
-    return float(replica.constants[0]["pool_bytes"]) * replicas
-
-
-def _energy_and_cost(replica: Replica, found: Simulated, terms: Money, duration_s: float) -> dict[str, Any]:
-    """Energy and cost of all replicas over the duration; None where a figure is unknown."""
-    from accelmodel.serving.simulation.energy import energy_j
-
-    joules = energy_j(replica.constants, found, duration_s, replica.parameters["power_idle_fraction"])
-    tokens = float(found.requests["output_tokens"].sum())
-    power_w = joules / duration_s
-    try:
-        usd_per_h = float(terms.replica_cost_usd_per_h(replica, power_w).sum())
-    except InputError:
-        usd_per_h = math.nan
-    cost_usd = usd_per_h * duration_s / SECONDS_PER_HOUR
-    values = {
-        "power_w": float(power_w.mean()),
-        "energy_j": float(joules.sum()),
-        "energy_j_per_output_token": float(joules.sum()) / tokens,
-        "replica_cost_usd_per_h": usd_per_h / joules.shape[0],
-        "cost_usd": cost_usd,
-        "cost_usd_per_mtok": cost_usd / (tokens + float(found.requests["input_tokens"].sum())) * _MILLION,
-    }
-    return {name: None if math.isnan(value) else value for name, value in values.items()} | {"cost_basis": terms.basis}
-
-
-def _series(replica: Replica, found: Simulated, first_s: float, last_s: float, samples: int) -> pa.Table:
-    """Requests that wait and that run, and the KV cache they have reserved (of pools apart, where they decode), at evenly spaced times, in all."""
-    from accelmodel.results.table import table
-
-    time_s = np.linspace(first_s, last_s, samples)
-    waiting, running = np.zeros(samples), np.zeros(samples)
-    for pool in found.pools or (found,):
-        arrived, admitted, finished = (_counted(pool.requests[name], time_s) for name in ("arrival_s", "admitted_s", "finish_s"))
-        waiting += arrived - admitted
-        running += admitted - finished
-    rows = (found.pools or (found,))[-1].requests
-    reserved = _counted(rows["admitted_s"], time_s, rows["kv_bytes"]) - _counted(rows["finish_s"], time_s, rows["kv_bytes"])
-    return table(
-        {
-            "time_s": time_s,
-            "waiting_requests": waiting,
-            "running_requests": running,
-            "kv_used_fraction": np.maximum(reserved, 0.0) / _pool_bytes(replica, found.states.shape[0]),
-        }
-    )
-
-
-def _counted(when_s: Array, time_s: Array, weight: Array | None = None) -> Array:
-    """How much has happened by each time, shape of `time_s`."""
-    order = np.argsort(when_s, kind="stable")
-    total = np.concatenate([[0.0], np.cumsum(np.ones(when_s.shape) if weight is None else weight[order])])
-    found: Array = total[np.searchsorted(when_s[order], time_s, side="right")]
-    return found

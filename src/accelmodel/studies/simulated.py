@@ -24,6 +24,7 @@ from accelmodel.serving.steady_state import OUTPUTS, Grid, closed_loop, concurre
 from accelmodel.serving.targets import largest_concurrency
 from accelmodel.studies.measured import Measurements, Run
 from accelmodel.studies.percentiles import LATENCIES, Draw, Size, Steady, largest_within
+from accelmodel.studies.simulation_tables import Latencies
 from accelmodel.studies.traces import Trace
 
 ROUNDS = 10  # prompts of each client where their number is not published
@@ -203,13 +204,9 @@ def _told(run: Run, trace: Trace, clients: int | None) -> Served:
 
 def _latencies(of: Replica, trace: Trace, clients: int | None = None) -> dict[str, Array]:
     """Arrivals, finishes and latencies of a trace on one replica, as `simulate` counts them."""
-    rows = replay(of.constants, trace.arrival_s, trace.input_tokens, trace.output_tokens, clients=clients).requests
-    arrival_s, beside_s, output = rows["arrival_s"], rows["beside_s"], rows["output_tokens"]
-    with np.errstate(invalid="ignore", divide="ignore"):
-        token_s = np.where(output > 1.0, (rows["finish_s"] - rows["first_token_s"]) / (output - 1.0), math.nan)
-    finish_s = rows["finish_s"] + beside_s
-    seconds = (rows["first_token_s"] - arrival_s + beside_s, token_s, finish_s - arrival_s)
-    return {"arrival": arrival_s, "finish": finish_s, **dict(zip(LATENCIES, seconds, strict=True))}
+    found = Latencies.of(replay(of.constants, trace.arrival_s, trace.input_tokens, trace.output_tokens, clients=clients).requests)
+    seconds = dict(zip(LATENCIES, (found.ttft_s, found.tpot_s, found.latency_s), strict=True))
+    return {"arrival": found.arrival_s, "finish": found.arrival_s + found.latency_s, **seconds}
 
 
 def _steady(run: Run, in_system: float | None = None) -> Served | str:

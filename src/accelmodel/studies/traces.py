@@ -226,7 +226,11 @@ class Trace:
         inside = np.flatnonzero((self.arrival_s >= start_s) & (self.arrival_s < end_s))
         if not inside.size:
             raise InputError(f"no request of '{self.name}' arrives from {start_s:g} s to {end_s:g} s", key="trace")
-        return self._picked(inside, self.arrival_s[inside])
+        return self.picked(inside)
+
+    def picked(self, places: Integers) -> Trace:
+        """The requests at these places."""
+        return self._picked(places, self.arrival_s[places])
 
     def _picked(self, places: Integers, arrival_s: Array, sort: bool = True) -> Trace:
         """Some requests at other times."""

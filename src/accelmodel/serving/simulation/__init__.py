@@ -11,6 +11,15 @@ Rules of one replica on continuous batching (`batching`), at the start of each i
    iteration on. Of O output tokens the last O - 1 take ceil((O - 1) / E) steps; the j-th attends to input + 1 + (j - 1) E tokens. A finished request
    leaves at once.
 
+Memory as it is needed (`when_full` "preempt", of continuous batching), after vLLM's scheduler, instead of reservations:
+
+5. A request holds the KV of its whole prompt from its admission on, and while it decodes that of what the step attends to. It is admitted if its prompt fits
+   beside what all that run hold.
+6. Before rule 1, while the pool is too small for what all that run hold for the iteration, the running request of the largest priority number, the latest to
+   arrive of equals, is evicted: its memory is free, and it waits at the front of its priority's queue. An iteration that evicts admits nobody.
+7. Who is evicted loses no token that was sent: the prompt is then the input and the whole tokens sent, prefilled anew (behind what a prefix cache holds), and
+   yields the next token. The first token stays when it was. A cache gives way when a request is admitted and when a prompt is through.
+
 A static engine runs waves: while no sequence decodes, whoever has arrived joins by rules 1 and 2; when none is left to join, all decode together, and all are
 computed until the last has its tokens, though each leaves when it has its own. Only then the next wave begins. First tokens wait for the wave's other prefills,
 but where prompts are taken one by one.

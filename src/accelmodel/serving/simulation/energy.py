@@ -25,7 +25,7 @@ def energy_j(constants: Constants, simulated: Simulated, duration_s: float, idle
 
 
 def _pool_j(constants: Constants, requests: npt.NDArray[np.void], states: npt.NDArray[np.void], duration_s: float, idle_fraction: float) -> Array:
-    """Joules of a pool's replicas that have prefilled these requests."""
+    """Joules of a pool's replicas that have prefilled these requests, some of them again."""
     c = constants[0]
     fresh, cached = padded_tokens(constants, requests), np.ascontiguousarray(requests["cached_tokens"])
     pairs_s = np.empty(fresh.shape)
@@ -34,10 +34,10 @@ def _pool_j(constants: Constants, requests: npt.NDArray[np.void], states: npt.ND
     sums, bounded = states["sum_steps"][:, 0], states["sum_steps"][:, 1 : caps + 1]
     read_s = c["ideal_context_s"] * sums + bounded @ c["ideal_cap_context_s"][:caps] + c["ideal_sequence_s"] * states["sequence_steps"]
     flop_s = c["ideal_context_flop_s"] * sums + bounded @ c["ideal_cap_flop_s"][:caps] + c["ideal_step_flop_s"] * states["sequence_steps"]
-    of = np.bincount(requests["replica"], minlength=states.shape[0]).astype(np.float64)
-    fresh_of = np.bincount(requests["replica"], fresh, states.shape[0])
+    of = np.bincount(requests["replica"], minlength=states.shape[0]) + states["again"]
+    fresh_of = np.bincount(requests["replica"], fresh, states.shape[0]) + states["again_tokens"]
     memory_s = states["weights_s"] + (read_s + fresh_of * c["ideal_pass_s"] / (c["chunk_tokens"] * c["attention_data"])) / c["stages"]
-    pairs_of = np.bincount(requests["replica"], pairs_s, states.shape[0])
+    pairs_of = np.bincount(requests["replica"], pairs_s, states.shape[0]) + states["again_pairs_s"]
     flop_s = (flop_s + fresh_of * c["ideal_token_flop_s"] + of * c["ideal_sampled_flop_s"] + pairs_of / groups) / c["stages"]
     link_s = (states["sequence_steps"] * c["link_busy_s"] + fresh_of * c["prefill_link_busy_s"]) / c["stages"]
     busy_s, floor = states["busy_s"], c["power_floor_fraction"]

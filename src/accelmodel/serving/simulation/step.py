@@ -94,6 +94,15 @@ def pairs_s(c: Any, f: Array, tokens: float, behind: float) -> float:
 
 
 @jit
+def ideal_pairs_s(c: Any, f: Array, tokens: float, behind: float) -> float:
+    """Seconds at full peak of the pairs of `tokens` prompt tokens behind `behind` others, all context ranks together; `f` is scratch."""
+    f[_FRESH], f[_CACHED] = tokens, behind
+    fresh, cached, out = f[_FRESH : _FRESH + 1], f[_CACHED : _CACHED + 1], f[_B : _B + 1]
+    pairs_cost(c["caps"], c["cap_tokens"], c["ideal_pair_s"], c["ideal_cap_pair_s"], c["square_factor"], fresh, cached, out)
+    return float(f[_B])
+
+
+@jit
 def pass_s(c: Any, tokens: float, pairs: float) -> float:
     """Seconds that `tokens` prompt tokens add to an iteration, their `pairs` taking so many seconds."""
     groups = c["attention_data"]
