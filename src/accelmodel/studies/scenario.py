@@ -481,7 +481,7 @@ class PlanWorkload(Drawn):
     replicas: Annotated[tuple[str, ...], Field(min_length=1)]
     tokens_per_day: _Positive | tuple[_Positive, ...]
     growth_fraction_per_year: Annotated[float, Field(gt=-1)] = 0.0
-    shape: str | None = None
+    shape: _Shape | None = None
     peak_to_mean: Annotated[float, Field(ge=1)] | None = None
     survives_region_loss: bool = False
     trace: str | None = None
