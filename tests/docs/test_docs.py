@@ -1,4 +1,4 @@
-"""The pages are true: every block of Python, every scenario and catalogue entry, and every command in docs/ and the README runs.
+"""The pages are true: every block of Python, every scenario and catalogue entry, and every command in docs/, the README and CONTRIBUTING runs.
 
 A page is one session in a folder of its own, its blocks run from the top. How a block is marked: ```python runs; ```sh runs each line that begins with
 `accelmodel`; ```toml with `scenario` behind it runs as a scenario, with a path behind it is written there, for what comes after; ```text is only read.
@@ -18,11 +18,12 @@ from accelmodel.catalog.checks import check
 from accelmodel.cli.main import execute
 
 ROOT = Path(__file__).parents[2]
-PAGES = [*sorted((ROOT / "docs").glob("*.md")), ROOT / "README.md"]
+PAGES = [*sorted((ROOT / "docs").rglob("*.md")), ROOT / "CONTRIBUTING.md", ROOT / "README.md"]
+DRAWN = ROOT / "docs" / "gallery.md"  # whose blocks draw: test_gallery.py runs them
 BLOCK = re.compile(r"^```(\w+)(?: (\S+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", [page for page in PAGES if page != DRAWN], ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_every_block_of_a_page_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     session: dict[str, Any] = {}
@@ -41,7 +42,7 @@ def test_every_block_of_a_page_runs(page: Path, tmp_path: Path, monkeypatch: pyt
 def _toml(mark: str, text: str) -> None:
     path = Path("scenario.toml" if mark == "scenario" else mark)
     assert path.suffix == ".toml", f"a block of TOML says 'scenario' or the path where it belongs, not '{mark}'"
-    path.parent.mkdir(exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")
     if mark == "scenario":
         assert all(table.num_rows for table in am.run(path).tables.values())
@@ -56,7 +57,7 @@ def test_entries_of_the_catalogue_page_pass_the_check(tmp_path: Path, monkeypatc
     assert check(library, [path for path in tmp_path.rglob("*.toml") if path.parent != tmp_path]) == []
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_links_between_pages_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#:]+?)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
         assert (page.parent / target).exists(), target

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from accelmodel.cli.completion import kinds, names
 from accelmodel.cli.options import Catalog, Format, Kind
 from accelmodel.cli.output import choice, emit, emit_json, open_catalog, results, tell
 from accelmodel.errors import InputError
@@ -17,12 +18,12 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="What is known of accelerators, systems, models, prices and sites, figure by figure with its source.")
 
-_KINDS = "accelerators, systems, models, offers, sites, workloads, shapes, ownership, calibrations, reference, scenarios or sources"
+_KINDS = "accelerators, systems, models, offers, sites, workloads, shapes, ownership, calibrations, readings, reference, scenarios or sources"
 
 
 @app.command("list")
 def list_(
-    kind: Annotated[str | None, typer.Argument(help=f"{_KINDS[0].upper()}{_KINDS[1:]}; all but sources where absent.")] = None,
+    kind: Annotated[str | None, typer.Argument(autocompletion=kinds, help=f"{_KINDS[0].upper()}{_KINDS[1:]}; all but sources where absent.")] = None,
     catalog: Catalog = None,
     output_format: Format = "table",
 ) -> None:
@@ -41,7 +42,7 @@ def list_(
 
 @app.command()
 def show(
-    name: Annotated[str, typer.Argument(help="Name, alias, path or offer id of an entry, or key of a source.")],
+    name: Annotated[str, typer.Argument(autocompletion=names(), help="Name, alias, path or offer id of an entry, or key of a source.")],
     kind: Kind = None,
     catalog: Catalog = None,
     output_format: Format = "table",
@@ -102,8 +103,8 @@ def _scenarios(files: list[Path], library: Library | None) -> list[Finding]:
 
 @app.command()
 def diff(
-    a: Annotated[str, typer.Argument(metavar="A", help="Name, alias or path of the first entry.")],
-    b: Annotated[str, typer.Argument(metavar="B", help="The second, of the same kind.")],
+    a: Annotated[str, typer.Argument(metavar="A", autocompletion=names(), help="Name, alias or path of the first entry.")],
+    b: Annotated[str, typer.Argument(metavar="B", autocompletion=names(), help="The second, of the same kind.")],
     kind: Kind = None,
     catalog: Catalog = None,
     output_format: Format = "table",
@@ -123,9 +124,7 @@ def diff(
 
 @app.command()
 def schema(
-    kind: Annotated[
-        str | None, typer.Argument(help=f"scenarios, {_KINDS.replace('reference, scenarios or sources', 'readings, reference or sources')}; all where absent.")
-    ] = None,
+    kind: Annotated[str | None, typer.Argument(autocompletion=kinds, help=f"{_KINDS[0].upper()}{_KINDS[1:]}; all where absent.")] = None,
     output: Annotated[Path | None, typer.Option("--output", metavar="DIR", help="A folder to write into; one schema is printed where absent.")] = None,
     catalog: Catalog = None,
 ) -> None:

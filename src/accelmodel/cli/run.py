@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from accelmodel.cli.completion import names
 from accelmodel.cli.options import Catalog, Quiet
 from accelmodel.cli.output import choice, emit, emit_json, open_catalog, results, tell, tell_of_compilation
 from accelmodel.errors import InputError
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def run(
-    scenario: Annotated[str, typer.Argument(help="Name of a shipped scenario, or path of one of your own.")],
+    scenario: Annotated[str, typer.Argument(autocompletion=names("scenarios"), help="Name of a shipped scenario, or path of one of your own.")],
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the scenario: base.occupancy=0.6. May be given several times.")
     ] = None,
