@@ -287,17 +287,52 @@ _COLUMNS = (
     Column("unit", "1", "unit of both", "string"),
     Column("source", "1", "source of the published value", "string"),
     Column("difference_fraction", "1", "computed over published, less one"),
+    # What is uncertain
+    Column("draws", "1", "draws of the uncertain inputs", "integer"),
+    Column("runs_fraction", "1", "share of the draws in which the case runs, within its latency targets where it has some"),
+    Column("target_margin_fraction", "1", "gross margin that is aimed at"),
+    Column("target_chance_fraction", "1", "share of the draws in which the gross margin is above the target"),
+    Column("best_chance_fraction", "1", "share of the draws in which the case is the best of all by the outcome that decides"),
+    Column("beats_first_chance_fraction", "1", "share of the draws in which the case is better than the first one"),
+    Column("profit_chance_fraction", "1", "share of the draws in which the net present value is above 0"),
+    Column("input", "1", "key of an uncertain input: of the scenario, or of a figure in the catalogue", "string"),
+    Column("input_name", "1", "the input in words", "string"),
+    Column("input_low", "1", "low end of the input's range, in the row's unit"),
+    Column("input_value", "1", "the input's value, in the row's unit"),
+    Column("input_high", "1", "high end of the input's range, in the row's unit"),
+    Column("distribution", "1", "how the input is distributed: uniform, triangular, log-normal", "string"),
+    Column("group", "1", "inputs that move together", "string"),
+    Column("rank_correlation", "1", "Spearman's rank correlation of input and outcome"),
+    Column("variance_reduction_fraction", "1", "share of the outcome's variance that goes when the input is known"),
+    Column("first_order_index", "1", "Sobol index of the input alone"),
+    Column("total_order_index", "1", "Sobol index of the input with all its interactions"),
+    Column("break_even_value", "1", "value of the input at which the alternatives are equal, in the row's unit"),
+    Column("searched_low", "1", "from where it was searched, in the row's unit"),
+    Column("searched_high", "1", "up to where it was searched, in the row's unit"),
+    Column("crossings", "1", "times that the sign changes between the ends", "integer"),
+    Column("better_below", "1", "which alternative is better below the break-even value, or throughout", "string"),
+    Column("better_above", "1", "which alternative is better above the break-even value, or throughout", "string"),
 )
 
 COLUMNS = {column.name: column for column in _COLUMNS}
 
 LOW, HIGH = "_low90", "_high90"
+# What a column's name ends in that is about draws or about one input of the column: what it then says of it.
+OF_INPUTS = {
+    "_mean": "mean over draws of: {}",
+    "_central": "with every input at its own value: {}",
+    "_at_low": "with one input at its low end, the others at their values: {}",
+    "_at_high": "with one input at its high end, the others at their values: {}",
+    "_swing": "at the high end less at the low end of one input: {}",
+    "_worth_knowing": "what knowing one input before the choice improves, expected: {}",
+    "_worth_knowing_all": "what knowing every input before the choice improves, expected: {}",
+} | {f"_p{rank:02d}": f"{rank}th percentile over draws, {rank} % of them lie below: {{}}" for rank in (5, 10, 25, 50, 75, 90, 95)}
 _PERCENTILE = re.compile(r"(.+)_p(\d\d)(_sampling_error)?(_[a-z]+)")
 
 
 def column(name: str) -> Column:
-    """The column of a name; bounds of the central 90 % (`..._low90`, `..._high90`) are described from what they bound, percentiles
-    (`..._p99_s`) from what they rank.
+    """The column of a name; bounds of the central 90 % (`..._low90`, `..._high90`) are described from what they bound, percentiles over requests
+    (`..._p99_s`) from what they rank, and what is about draws or inputs (`..._p10`, `..._at_low`) from the outcome that it is about.
 
     >>> column("time_per_output_token_s_low90").unit
     's'
@@ -308,6 +343,10 @@ def column(name: str) -> Column:
         if name.endswith(suffix):
             bounded = COLUMNS[name.removesuffix(suffix)]
             return Column(name, bounded.unit, f"{word} end of the central 90 % of: {bounded.description}")
+    for suffix, words in OF_INPUTS.items():
+        if name.endswith(suffix) and name.removesuffix(suffix) in COLUMNS:
+            of_inputs = COLUMNS[name.removesuffix(suffix)]
+            return Column(name, of_inputs.unit, words.format(of_inputs.description))
     of = _PERCENTILE.fullmatch(name)
     if of and of[1] + of[4] in COLUMNS:
         ranked = COLUMNS[of[1] + of[4]]

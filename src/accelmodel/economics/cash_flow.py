@@ -2,6 +2,9 @@
 
 Time runs in periods (quarters, years). What is bought for period p is paid at its start, time p; what period p earns and costs comes at its end, time
 p + 1. So n periods have n + 1 times.
+
+A fleet's amounts and its course's rates may be arrays of one shape, a value a draw: time is then the first axis of every flow. Only the life of equipment is
+one number.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from accelmodel.economics import check_range
+from accelmodel.economics import Values, check_range
 from accelmodel.economics.curves import compounded, learning_curve_fraction, ramp_fraction
 from accelmodel.economics.depreciation import macrs_fractions
 from accelmodel.errors import InputError
@@ -53,6 +56,18 @@ def internal_rate_of_return_fraction(flows_usd: Sequence[float] | Array) -> floa
     return float(npf.irr(flows))
 
 
+def present_values_usd(flows_usd: Array, discount_fractions: Values) -> Array:
+    """NPV of many cash flows at once, each at a rate of its own: sum over the first axis of flow_t / (1 + r)^t; shape that of the other axes.
+
+    >>> present_values_usd(np.array([[-100.0, -100.0], [110.0, 110.0]]), np.array([0.1, 0.0])).round(9).tolist()
+    [0.0, 10.0]
+    """
+    growth, total = 1.0 + np.asarray(discount_fractions, float), np.zeros(np.shape(flows_usd)[1:])
+    for flow in flows_usd[::-1]:  # Horner's rule: a power for every time would cost more than the flows themselves
+        total = total / growth + flow
+    return total
+
+
 def payback_periods(flows_usd: Sequence[float] | Array, discount_fraction: float = 0.0) -> float:
     """Periods until the flows, discounted where a rate is given, have paid back, to the fraction of the last one; NaN where they never do.
 
@@ -88,14 +103,14 @@ class Fleet:
     Energy is in two parts: what hours without load take, all the year, and what load adds. `accelerator_h_per_year` are available hours.
     """
 
-    equipment_usd: float
-    facility_usd: float = 0.0
-    revenue_usd_per_year: float = 0.0
-    unloaded_energy_usd_per_year: float = 0.0
-    load_energy_usd_per_year: float = 0.0
-    upkeep_usd_per_year: float = 0.0
-    mtok_per_year: float = 0.0
-    accelerator_h_per_year: float = 0.0
+    equipment_usd: Values
+    facility_usd: Values = 0.0
+    revenue_usd_per_year: Values = 0.0
+    unloaded_energy_usd_per_year: Values = 0.0
+    load_energy_usd_per_year: Values = 0.0
+    upkeep_usd_per_year: Values = 0.0
+    mtok_per_year: Values = 0.0
+    accelerator_h_per_year: Values = 0.0
 
 
 @dataclass(frozen=True)
@@ -114,15 +129,15 @@ class Course:
     periods_per_year: int = 4
     first_period: int = 0
     purchase_fractions: tuple[float, ...] = (1.0,)
-    ramp_years: float = 0.0
-    price_change_fraction_per_year: float = 0.0
-    equipment_price_change_fraction_per_year: float = 0.0
-    speedup_fraction_per_year: float = 0.0
-    equipment_life_years: float = 5.0
-    facility_life_years: float = 14.0
-    residual_fraction: float = 0.0
-    decommissioning_fraction: float = 0.0
-    tax_fraction: float = 0.0
+    ramp_years: Values = 0.0
+    price_change_fraction_per_year: Values = 0.0
+    equipment_price_change_fraction_per_year: Values = 0.0
+    speedup_fraction_per_year: Values = 0.0
+    equipment_life_years: Values = 5.0
+    facility_life_years: Values = 14.0
+    residual_fraction: Values = 0.0
+    decommissioning_fraction: Values = 0.0
+    tax_fraction: Values = 0.0
     sold_at_book: bool = True
     price_cuts: tuple[tuple[float, float], ...] = ()
     progress_fraction: float = 1.0
@@ -186,7 +201,7 @@ class CashFlow:
 
 def cash_flow(fleet: Fleet, course: Course) -> CashFlow:
     """Cash by time of a fleet: the sum over its purchases, each replaced at the end of its life while the horizon lasts."""
-    empty = [np.zeros(course.periods + 1) for _ in dataclasses.fields(CashFlow)]
+    empty = [np.zeros((course.periods + 1, *_draws(fleet, course))) for _ in dataclasses.fields(CashFlow)]
     found = CashFlow(*empty)
     for number, share in enumerate(course.purchase_fractions):
         if share:
@@ -195,21 +210,26 @@ def cash_flow(fleet: Fleet, course: Course) -> CashFlow:
     return found
 
 
+def _draws(fleet: Fleet, course: Course) -> tuple[int, ...]:
+    """The shape that a fleet and its course have beside time: that of the draws, none as a rule."""
+    return np.broadcast_shapes(*(value.shape for of in (fleet, course) for value in vars(of).values() if isinstance(value, np.ndarray)))
+
+
 def _purchase(fleet: Fleet, course: Course, share: float, start: int) -> CashFlow:
     """Cash of one purchase: equipment, renewed until the horizon, in a facility of its own size."""
-    n, per_year = course.periods, course.periods_per_year
-    period = np.arange(n)
+    n, per_year, draws = course.periods, course.periods_per_year, _draws(fleet, course)
+    period = np.arange(n).reshape(-1, *(1 for _ in draws))
     working, years = (period >= start).astype(float) * share / per_year, period / per_year
     load = working * ramp_fraction((period - start + 0.5) / per_year, course.ramp_years)
     faster = compounded(course.speedup_fraction_per_year, years)
     revenue = load * faster * course.token_price_factor(years) * fleet.revenue_usd_per_year
     energy = working * fleet.unloaded_energy_usd_per_year + load * fleet.load_energy_usd_per_year
     upkeep = working * fleet.upkeep_usd_per_year
-    bought, sold, written_off = _equipment(fleet.equipment_usd * share, course, start)
-    buildings, kept, worn = _building(fleet.facility_usd * share, course, start)
+    bought, sold, written_off = _equipment(fleet.equipment_usd * share, course, start, draws)
+    buildings, kept, worn = _building(fleet.facility_usd * share, course, start, draws)
 
     def ends(values: Array) -> Array:
-        return np.concatenate([[0.0], values])
+        return np.concatenate([np.zeros((1, *values.shape[1:])), values])
 
     taxable = ends(revenue - energy - upkeep) + (sold + kept) - (written_off + worn)
     return CashFlow(
@@ -224,35 +244,35 @@ def _purchase(fleet: Fleet, course: Course, share: float, start: int) -> CashFlo
     )
 
 
-def _equipment(price_usd: float, course: Course, start: int) -> tuple[Array, Array, Array]:
+def _equipment(price_usd: Values, course: Course, start: int, draws: tuple[int, ...]) -> tuple[Array, Array, Array]:
     """Cash paid, cash received and tax depreciation of equipment by time, bought anew at each end of life.
 
     Tax depreciation is MACRS over 5 years; what is left of it when the equipment goes is written off then. Losses count against other profits of the owner.
     """
-    life = round(course.equipment_life_years * course.periods_per_year)
-    paid, received, written = (np.zeros(course.periods + 1) for _ in range(3))
+    life = round(float(course.equipment_life_years) * course.periods_per_year)
+    paid, received, written = (np.zeros((course.periods + 1, *draws)) for _ in range(3))
     by_year = macrs_fractions(5)
     for first in range(start, course.periods, life):
         price = price_usd * compounded(course.equipment_price_change_fraction_per_year, first / course.periods_per_year)
         end = min(first + life, course.periods)
         age = end - first
         paid[first] += price
-        worth = course.residual_fraction
+        worth: Values = course.residual_fraction
         if age < life and course.sold_at_book:
             worth = 1.0 - (1.0 - course.residual_fraction) * age / life
         received[end] += price * (worth - (course.decommissioning_fraction if age == life or not course.sold_at_book else 0.0))
         shares = np.array([by_year[min(k // course.periods_per_year, 6 - 1)] / course.periods_per_year for k in range(min(age, 6 * course.periods_per_year))])
-        written[first + 1 : first + 1 + len(shares)] += price * shares
+        written[first + 1 : first + 1 + len(shares)] += np.multiply.outer(shares, price)
         written[end] += price * (1.0 - shares.sum())
     return paid, received, written
 
 
-def _building(price_usd: float, course: Course, start: int) -> tuple[Array, Array, Array]:
+def _building(price_usd: Values, course: Course, start: int, draws: tuple[int, ...]) -> tuple[Array, Array, Array]:
     """Cash paid, value kept and depreciation of the facility, which outlives the equipment: straight line, worth its book value at the horizon."""
-    paid, kept, written = (np.zeros(course.periods + 1) for _ in range(3))
+    paid, kept, written = (np.zeros((course.periods + 1, *draws)) for _ in range(3))
     life = course.facility_life_years * course.periods_per_year
     age = course.periods - start
-    worn = min(age / life, 1.0)
+    worn = np.minimum(age / life, 1.0)
     paid[start] = price_usd
     kept[-1] = price_usd * (1.0 - worn)
     written[start + 1 :] = price_usd * worn / age

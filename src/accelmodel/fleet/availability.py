@@ -6,7 +6,7 @@ SciPy is imported where it is used: it takes a third of a second.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -82,7 +82,8 @@ def _up(replicas: int, one: Array, levels: Sequence[tuple[int, float]]) -> Array
 def _copies(states: Array, count: int) -> Array:
     """Distribution of the sum of `count` independent copies of one over 0, 1, 2 ...: the power of its Fourier transform."""
     size = count * (states.shape[0] - 1) + 1
-    total: Array = np.maximum(np.fft.irfft(np.fft.rfft(states, n=2 * size) ** count, n=2 * size)[:size], 0.0)
+    length = 1 << size.bit_length()  # a power of two transforms several times faster than lengths with large prime factors
+    total: Array = np.maximum(np.fft.irfft(np.fft.rfft(states, n=length) ** count, n=length)[:size], 0.0)
     return total
 
 
@@ -116,13 +117,36 @@ def blocks_for_availability(needed: int, states: Array, target_fraction: float) 
 
     if enough(few):
         return few
-    least, many = few, few + 1  # few is never enough; many grows until it is
-    while not enough(many):
-        few, many = many, least + 2 * (many - least)
+    few, many = _bracket(enough, few, max(few + 1, _normal_guess(needed, states, target_fraction)))
     while many - few > 1:
         middle = (few + many) // 2
         few, many = (few, middle) if enough(middle) else (middle, many)
     return many
+
+
+def _normal_guess(needed: int, states: Array, target_fraction: float) -> int:
+    """Blocks by the normal approximation: the n at which n x mean less z deviations of n blocks are `needed`."""
+    from scipy.special import ndtri
+
+    up = np.arange(states.shape[0])
+    mean = float(up @ states)
+    reach = float(ndtri(target_fraction)) * math.sqrt(max(float(up**2 @ states) - mean**2, 0.0))
+    root = (reach + math.sqrt(reach**2 + 4.0 * mean * needed)) / (2.0 * mean)
+    return math.ceil(root**2)
+
+
+def _bracket(enough: Callable[[int], bool], never: int, guess: int) -> tuple[int, int]:
+    """A count that is not enough and one that is, about a guess, by steps that double; `never` is below the guess and not enough."""
+    step = 1
+    if enough(guess):
+        few = max(guess - step, never)
+        while few > never and enough(few):
+            guess, step = few, 2 * step
+            few = max(guess - step, never)
+        return few, guess
+    while not enough(guess + step):
+        guess, step = guess + step, 2 * step
+    return guess, guess + step
 
 
 def mean_in_repair(units: float, failures_per_unit_year: float, turnaround_h: float) -> float:

@@ -255,9 +255,7 @@ def fleet_capacity(
     check_range("accelerators", accelerators, at_least=0)
     check_range("occupancy_fraction", occupancy_fraction, at_least=0, at_most=1)
     check_range("availability_fraction", availability_fraction, at_least=0, at_most=1)
-    least = block(replica.accelerators, replica.accelerators_per_system)
-    blocks, left = divmod(accelerators, least.systems * replica.accelerators_per_system)
-    replicas = blocks * least.replicas + left // replica.accelerators
+    replicas = replicas_in(accelerators, replica)
     capital_usd, annual_cost_usd = _money(unit, accelerators, spare_accelerators)
     busy_s_per_day = replicas * availability_fraction * occupancy_fraction * SECONDS_PER_DAY
     uncached, cached, output = (float(rate * busy_s_per_day) for rate in replica.goodput.streams)
@@ -275,6 +273,13 @@ def fleet_capacity(
         capital_usd=capital_usd,
         annual_cost_usd=annual_cost_usd,
     )
+
+
+def replicas_in(accelerators: int, replica: ReplicaSupply) -> int:
+    """Replicas that so many accelerators hold, none split over two systems that could stand in one."""
+    least = block(replica.accelerators, replica.accelerators_per_system)
+    blocks, left = divmod(accelerators, least.systems * replica.accelerators_per_system)
+    return blocks * least.replicas + left // replica.accelerators
 
 
 def _money(unit: UnitFigures, accelerators: int, spares: int) -> tuple[float, float]:

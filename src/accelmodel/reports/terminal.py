@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from accelmodel.catalog.compare import CHANGES
-from accelmodel.columns import HIGH, LOW, column
+from accelmodel.columns import HIGH, LOW, OF_INPUTS, column
 from accelmodel.reports.layout import Column, fits, heading, print_columns, say
 from accelmodel.reports.numbers import UNKNOWN, number, percent, ratio, text
 
@@ -74,8 +74,8 @@ def label(name: str) -> tuple[str, str]:
     >>> label("time_to_first_token_s"), label("cost_usd_per_mtok_output"), label("margin_fraction")
     (('time to first token', 's'), ('cost output', 'USD/Mtok'), ('margin', '%'))
     """
-    for suffix, word in ((LOW, "low"), (HIGH, "high")):
-        if name.endswith(suffix):
+    for suffix, word in {LOW: "low", HIGH: "high", **{suffix: suffix.strip("_").replace("_", " ") for suffix in OF_INPUTS}}.items():
+        if name.endswith(suffix) and column(name.removesuffix(suffix)):
             words, unit = label(name.removesuffix(suffix))
             return f"{words} {word}", unit
     unit = column(name).unit
@@ -101,6 +101,10 @@ _LEAST = ("accelerators", "system", "binding", "stranded_accelerators", "replica
 _TELLING = ("accelerators", "concurrency", "input tokens", "output tokens", "requests", "prefix hit", "in house", "vendor price shock", "fleet accelerators")
 
 
+# Columns whose values stand in the unit of their row.
+_MIXED = ("value", "published", "input_low", "input_value", "input_high", "break_even_value", "searched_low", "searched_high")
+
+
 def table_columns(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> list[Column]:
     """Columns of the dictionary from rows; a table of mixed units (column `unit`) writes each value with its own."""
     mixed = "unit" in names
@@ -109,7 +113,7 @@ def table_columns(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> li
         values = [row.get(name) for row in rows]
         words, unit = label(name)
         numeric = column(name).type in ("float", "integer")
-        if mixed and name in ("value", "published"):
+        if mixed and name in _MIXED:
             cells = [_mixed(value, str(row["unit"])) for value, row in zip(values, rows, strict=True)]
         elif unit == "s" and all(value is None or value < 1.0 for value in values):
             unit, cells = "ms", [number(None if value is None else value * 1e3) for value in values]
@@ -136,7 +140,8 @@ def print_rows(rows: Sequence[Mapping[str, Any]], names: Sequence[str], console:
         shown = list(turned[0].cells)
     else:
         shown = _print_squeezed(columns, console)
-    if any(words.split(",")[0].endswith((" low", " high")) for words in shown):
+    bounds = {label(name)[0] for name in names if name.endswith((LOW, HIGH))}
+    if any(words.split(",")[0] in bounds for words in shown):
         say("Low and high bound the central 90 % of what the engine believes.", console)
 
 

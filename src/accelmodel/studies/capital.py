@@ -8,12 +8,13 @@ from __future__ import annotations
 import dataclasses
 import math
 
+from accelmodel.economics import Values
 from accelmodel.economics.cash_flow import Course, Fleet, Worth, cash_flow, worth
 from accelmodel.economics.ownership import Capital
 from accelmodel.errors import InputError
-from accelmodel.fleet.sizing import ReplicaSupply, fleet_capacity
+from accelmodel.fleet.sizing import ReplicaSupply, replicas_in
 from accelmodel.results.table import table
-from accelmodel.studies.fleet import availability, goodput_of, unit_of
+from accelmodel.studies.fleet import availability, goodput_of
 from accelmodel.studies.margin import Served, served
 from accelmodel.studies.money import ownership_terms
 from accelmodel.studies.run import Context, StudyResult
@@ -32,9 +33,9 @@ def study(context: Context, asked: CapitalStudy) -> StudyResult:
         notes += beyond_terms(one, asked.fleet_accelerators, max(asked.life_years))
         for life in asked.life_years:
             periods = round(life * QUARTERS)
-            course = dataclasses.replace(course_of(context, asked, one, periods), equipment_life_years=life)
+            course = dataclasses.replace(course_of(asked, one, periods), equipment_life_years=life)
             flow = cash_flow(fleet_of(one, asked.fleet_accelerators), course)
-            found = worth(flow, cost_of_capital(context, asked, one), QUARTERS)
+            found = worth(flow, cost_of_capital(asked, one), QUARTERS)
             label = {"case": name_of(one), "fleet_accelerators": asked.fleet_accelerators, "life_years": life}
             rows.append({**label, **plain(found), "investment_usd": float(flow.investment_usd.sum())})
     names = list(rows[0])
@@ -65,15 +66,15 @@ def running(context: Context, case: str | None) -> Served:
     return one
 
 
-def cost_of_capital(context: Context, asked: OverTime, one: Served) -> float:
+def cost_of_capital(asked: OverTime, one: Served) -> float:
     """As asked, else the owner's."""
     given = asked.cost_of_capital_fraction
-    return context.catalog.ownership(one.cell.money.owner).figures.cost_of_capital.si if given is None else given
+    return one.cell.money.catalog.ownership(one.cell.money.owner).figures.cost_of_capital.si if given is None else given
 
 
-def course_of(context: Context, asked: OverTime, one: Served, periods: int) -> Course:
+def course_of(asked: OverTime, one: Served, periods: int) -> Course:
     """How a fleet goes through time: as asked, with the owner's lives, residual value and removal."""
-    terms = ownership_terms(context.catalog.ownership(one.cell.money.owner).figures)
+    terms = ownership_terms(one.cell.money.catalog.ownership(one.cell.money.owner).figures)
     return Course(
         periods=periods,
         periods_per_year=QUARTERS,
@@ -84,11 +85,11 @@ def course_of(context: Context, asked: OverTime, one: Served, periods: int) -> C
         price_cuts=tuple((cut.year, cut.fraction) for cut in asked.price_cuts),
         progress_fraction=asked.progress_fraction,
         speedup_fraction_per_year=asked.speedup_fraction_per_year,
-        equipment_life_years=float(terms.server_life_years),
-        facility_life_years=float(terms.facility_life_years),
-        residual_fraction=float(terms.residual_fraction),
-        decommissioning_fraction=float(terms.decommissioning_fraction),
-        tax_fraction=float(terms.tax_fraction) if asked.tax_fraction is None else asked.tax_fraction,
+        equipment_life_years=terms.server_life_years,
+        facility_life_years=terms.facility_life_years,
+        residual_fraction=terms.residual_fraction,
+        decommissioning_fraction=terms.decommissioning_fraction,
+        tax_fraction=terms.tax_fraction if asked.tax_fraction is None else asked.tax_fraction,
     )
 
 
@@ -98,9 +99,7 @@ def fleet_of(one: Served, accelerators: int) -> Fleet:
     if accelerators < cell.replica.accelerators:
         raise InputError(f"{accelerators:,} accelerators hold no replica of {cell.replica.accelerators}", key="fleet_accelerators", value=accelerators)
     supply = ReplicaSupply(cell.replica.accelerators, cell.replica.system.accelerators, goodput_of(one.point))
-    unit = unit_of(cell, one.point)
-    occupancy = cell.money.occupancy
-    replicas = fleet_capacity(accelerators, supply, unit, occupancy_fraction=occupancy, availability_fraction=up, spare_accelerators=0).replicas
+    occupancy, replicas = cell.money.occupancy, replicas_in(accelerators, supply)
     hours, paid_replicas = HOURS_PER_YEAR * up, accelerators / cell.replica.accelerators
     revenue = 0.0 if one.full_revenue_usd_per_h is None or cell.money.books == "self" else one.full_revenue_usd_per_h
     sold = {
@@ -116,14 +115,14 @@ def fleet_of(one: Served, accelerators: int) -> Fleet:
     powered = accelerators * HOURS_PER_YEAR
     return Fleet(
         equipment_usd=equipment_usd(capital) * accelerators,
-        facility_usd=float(capital.facility_usd) * accelerators,
-        unloaded_energy_usd_per_year=float(idle.energy_usd_per_h + idle.demand_usd_per_h) * powered,
-        load_energy_usd_per_year=float(cost.energy_usd_per_h - idle.energy_usd_per_h) * powered,
-        upkeep_usd_per_year=float(cost.running_usd_per_h - cost.energy_usd_per_h - cost.demand_usd_per_h) * powered,
+        facility_usd=capital.facility_usd * accelerators,
+        unloaded_energy_usd_per_year=(idle.energy_usd_per_h + idle.demand_usd_per_h) * powered,
+        load_energy_usd_per_year=(cost.energy_usd_per_h - idle.energy_usd_per_h) * powered,
+        upkeep_usd_per_year=(cost.running_usd_per_h - cost.energy_usd_per_h - cost.demand_usd_per_h) * powered,
         **sold,
     )
 
 
-def equipment_usd(capital: Capital) -> float:
+def equipment_usd(capital: Capital) -> Values:
     """What one accelerator's equipment costs anew: server, racks, network, spares."""
-    return float(capital.equipment_usd + capital.spares_usd)
+    return capital.equipment_usd + capital.spares_usd

@@ -29,7 +29,7 @@ def study(context: Context, asked: CashFlowStudy) -> StudyResult:
     notes = []
     for case in context.scenario.chosen(asked.cases):
         one = running(context, case)
-        flow, rate = _flow(context, asked, one), cost_of_capital(context, asked, one)
+        flow, rate = _flow(context, asked, one), cost_of_capital(asked, one)
         found = _columns(name_of(one), flow, rate)
         for name in _SHOWN:
             columns[name] += found[name]
@@ -46,7 +46,7 @@ def _flow(context: Context, asked: CashFlowStudy, one: Served) -> CashFlow:
     life = asked.equipment_life_years or float(ownership_terms(context.catalog.ownership(one.cell.money.owner).figures).server_life_years)
     periods = round((asked.years or life) * QUARTERS)
     fleet = fleet_of(one, asked.fleet_accelerators)
-    course = dataclasses.replace(course_of(context, asked, one, periods), equipment_life_years=life)
+    course = dataclasses.replace(course_of(asked, one, periods), equipment_life_years=life)
     if asked.refresh is None:
         return cash_flow(fleet, course)
     turn = round(asked.refresh.year * QUARTERS)

@@ -10,7 +10,7 @@ from typing import Any
 
 from accelmodel.catalog.figures import Source, parse
 from accelmodel.catalog.library import Library
-from accelmodel.columns import HIGH, LOW
+from accelmodel.columns import HIGH, LOW, OF_INPUTS
 from accelmodel.columns import column as described
 from accelmodel.errors import InputError
 from accelmodel.studies import grid
@@ -336,6 +336,25 @@ def _of_day(context: Context, asked: Any, row: int, found: Mapping[str, Any], co
     return Term(f"{found['quantity']}: {column}", found[column], str(found["unit"]), "from the day's published figures", parts, source=found.get("source"))
 
 
+def _of_uncertainty(context: Context, asked: Any, row: int, found: Mapping[str, Any], column: str) -> Term:
+    """An outcome under draws: the inputs that vary, and the point at their values where it is asked for."""
+    from accelmodel.studies.inputs import inputs_of
+    from accelmodel.studies.uncertainty import name_of, running
+
+    name = name_of(context, asked)
+    alternatives, _ = running(context, name, asked, context.scenario.chosen(asked.cases))
+    outcome = next((column.removesuffix(suffix) for suffix in OF_INPUTS if column.endswith(suffix)), None)
+    if outcome is None:
+        return _plain(found, column)
+    inputs = inputs_of(context, name, asked, [one.cell for one in alternatives], (*asked.columns, outcome))
+    touching = [one for key, one in inputs.items() if alternatives[row].is_touched_by(key)]
+    parts = [Term(one.name, one.value, one.unit, kind=one.distribution, low=one.low, high=one.high, source=one.source, note=one.key) for one in touching]
+    if column == f"{outcome}_central":
+        parts.insert(0, _point_terms(context, alternatives[row].cell, {}).term(outcome))
+    known = described(column)
+    return Term(column, found[column], known.unit, f"{found['draws']:,} draws of these inputs, seed {context.seed}", tuple(parts), note=known.description)
+
+
 _WALKS: dict[str, Callable[[Context, Any, int, Mapping[str, Any], str], Term]] = {
     "points": _of_points,
     "fleet": _of_fleets,
@@ -343,4 +362,5 @@ _WALKS: dict[str, Callable[[Context, Any, int, Mapping[str, Any], str], Term]] =
     "price-shock": _of_price_shock,
     "margin": _of_margins,
     "day": _of_day,
+    "uncertainty": _of_uncertainty,
 }

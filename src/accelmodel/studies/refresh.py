@@ -50,7 +50,7 @@ def _row(context: Context, asked: RefreshStudy, one: Served, years: float, count
     """One option: what is kept has been paid for; what is bought costs its equipment."""
     cell = one.cell
     fleet = dataclasses.replace(fleet_of(one, count), facility_usd=0.0, **({"equipment_usd": 0.0} if is_kept else {}))
-    course = course_of(context, asked, one, round(years * QUARTERS))
+    course = course_of(asked, one, round(years * QUARTERS))
     if is_kept:
         course = dataclasses.replace(course, purchase_fractions=(1.0,), ramp_years=0.0)
     _, cost = cell.money.ownership(cell.replica.accelerator, cell.money.mean_power_w(cell.replica, one.point.power_w / cell.replica.accelerators))
@@ -69,7 +69,7 @@ def _row(context: Context, asked: RefreshStudy, one: Served, years: float, count
         "capital_cost_usd_per_mtok": capital_usd,
         "cost_usd_per_mtok": running_usd + capital_usd,
         "margin_usd_per_mw_year": (revenue_usd_per_mtok - running_usd - capital_usd) * fleet.mtok_per_year / mw,
-        "net_present_value_usd": worth(cash_flow(fleet, course), cost_of_capital(context, asked, one), QUARTERS).net_present_value_usd,
+        "net_present_value_usd": worth(cash_flow(fleet, course), cost_of_capital(asked, one), QUARTERS).net_present_value_usd,
     }
 
 

@@ -233,7 +233,25 @@ class Context:
 
 def study_kinds() -> dict[str, Callable[[Context, Any], StudyResult]]:
     """What runs each kind of study."""
-    from accelmodel.studies import capital, cash_flow, day, demand, fleet, grid, margin, ownership, parity, plan, price_shock, refresh, schedule, waterfall
+    from accelmodel.studies import (
+        break_even,
+        capital,
+        cash_flow,
+        day,
+        demand,
+        fleet,
+        grid,
+        margin,
+        ownership,
+        parity,
+        plan,
+        price_shock,
+        refresh,
+        schedule,
+        sensitivity,
+        uncertainty,
+        waterfall,
+    )
 
     return {
         "points": grid.study,
@@ -251,6 +269,9 @@ def study_kinds() -> dict[str, Callable[[Context, Any], StudyResult]]:
         "parity": parity.study,
         "plan": plan.study,
         "plan-part": plan.part,
+        "uncertainty": uncertainty.study,
+        "sensitivity": sensitivity.study,
+        "break-even": break_even.study,
     }
 
 

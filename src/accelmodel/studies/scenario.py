@@ -16,6 +16,7 @@ from accelmodel.catalog.offers import Tier
 from accelmodel.core.replica import ComputeDtype, Dtype, KvDtype
 from accelmodel.economics.attribution import Convention
 from accelmodel.errors import InputError, nearest_name
+from accelmodel.studies.uncertain import BreakEvenStudy, SensitivityStudy, UncertainStudy
 
 # Strict: a true is no 1.
 _Positive = Annotated[float, Field(gt=0, strict=True)]
@@ -608,6 +609,7 @@ _AnyStudy = (
     | Parity
     | PlanStudy
     | PlanPart
+    | UncertainStudy
 )
 Study = Annotated[_AnyStudy, Field(discriminator="kind")]
 
@@ -628,6 +630,8 @@ def _cases_of(study: Any) -> Iterator[str]:
     if isinstance(study, PlanStudy):
         for workload in study.workloads.values():
             yield from (*([] if workload.case is None else [workload.case]), *workload.replicas)
+    if isinstance(study, SensitivityStudy | BreakEvenStudy):
+        yield from (*(() if study.case is None else (study.case,)), *study.against)
 
 
 class Scenario(Strict):
