@@ -1,7 +1,8 @@
 """The pages are true: every block of Python, every scenario and catalogue entry, and every command in docs/, the README and CONTRIBUTING runs.
 
 A page is one session in a folder of its own, its blocks run from the top. How a block is marked: ```python runs; ```sh runs each line that is, or
-ends in, a command `accelmodel`; ```toml with `scenario` behind it runs as a scenario, with a path behind it is written there, for what comes after; ```text is only read.
+ends in, a command `accelmodel`; ```toml with `scenario` behind it runs as a scenario, with a path behind it is written there, for what comes after;
+```text is only read.
 """
 
 from __future__ import annotations
