@@ -119,7 +119,7 @@ def count(case: registry.Case) -> dict[str, float]:
     run = kernel.run
     kernel.run = lambda *arguments: run(*(_counting_argument(argument) for argument in arguments))
     COUNTS.clear()
-    points._run(replica, points.load_of(replica, **middle), points.plan(replica, money(replica), case.columns))
+    points.evaluated(replica, points.load_of(replica, **middle), points.plan(replica, money(replica), case.columns))
     kernel.run = run
     return {kind: COUNTS[kind] / kernels.BLOCK for kind in ("add", "multiply", "compare", "divide", "root")}
 

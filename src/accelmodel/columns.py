@@ -249,6 +249,14 @@ _COLUMNS = (
     Column("parity_vendor_price_shock_fraction", "1", "move of the vendor's price at which both supplies cost the same per token"),
     Column("parity_vendor_price_usd", "USD", "the vendor's price then: of a purchase"),
     Column("parity_vendor_price_usd_per_accelerator_h", "USD/accelerator/h", "the vendor's price then: of a rented hour"),
+    # A sweep
+    Column("points", "1", "points that a row counts", "integer"),
+    Column("column", "1", "column that a row is about", "string"),
+    Column("quantile", "1", "share of the points whose value is at most this one"),
+    Column("from_value", "1", "lower end of an interval, in the column's unit; none: all below the histogram"),
+    Column("to_value", "1", "upper end of an interval, in the column's unit; none: all above the histogram"),
+    Column("part", "1", "file of a part", "string"),
+    Column("rows", "1", "rows of a part", "integer"),
     # A plan
     Column("quarter", "1", "quarter of a calendar year", "string"),
     Column("region", "1", "what is lost together", "string"),
@@ -282,7 +290,7 @@ _COLUMNS = (
     Column("prefill_fraction", "1", "share of device time that goes to prefill"),
     Column("decode_fraction", "1", "share of device time that goes to decode"),
     Column("quantity", "1", "what a row of a check is about", "string"),
-    Column("value", "1", "computed value", "float"),
+    Column("value", "1", "computed value, in the unit that stands beside it or in that of the column that it is about", "float"),
     Column("published", "1", "published value", "float"),
     Column("unit", "1", "unit of both", "string"),
     Column("source", "1", "source of the published value", "string"),

@@ -55,6 +55,9 @@ def test_every_shipped_file_names_its_schema_in_the_first_line_and_holds_to_it()
 def test_the_template_and_a_copied_shipped_scenario_hold_too():
     assert faults("scenarios", template("mine")) == []
     assert faults("scenarios", template("mine").replace("concurrency = [8, 32, 128]", 'concurrency = { from = 1, to = 64, steps = 7, scale = "log" }')) == []
+    zipped = "lengths = { zip = { input_tokens = [512, 1024], output_tokens = { from = 64, to = 128, steps = 2 } } }"
+    assert faults("scenarios", template("mine").replace("concurrency = [8, 32, 128]", zipped)) == []
+    assert faults("scenarios", template("mine").replace("concurrency = [8, 32, 128]", 'workload = { set = "every" }')) == []
     assert faults("scenarios", template("mine").replace('"llama-3.1-70b"', '"models/my-model/config.json"')) == []
 
 
@@ -65,7 +68,9 @@ SLIPS = [
     ('weights = "fp8"', 'weights = "fp9"', "'fp9' is not one of"),
     ("occupancy = 0.6", "occupancy = 60", "60 is greater than the maximum of 1"),
     ("input_tokens = 1024", 'input_tokens = "1024"', "'1024' is not of type 'number'"),
-    ("concurrency = [8, 32, 128]", "concurency = [8, 32, 128]", "'concurency' was unexpected"),
+    ("concurrency = [8, 32, 128]", "concurency = [8, 32, 128]", "[8, 32, 128] is not of type 'object'"),  # under another name only keys that go together
+    ("concurrency = [8, 32, 128]", "lengths = { zip = { input_token = [1, 2] } }", "'input_token' was unexpected"),
+    ("concurrency = [8, 32, 128]", 'concurrency = { sett = "few" }', "'sett' was unexpected"),
     ("concurrency = [8, 32, 128]", "concurrency = { from = 1, to = 64, step = 7 }", "'step' was unexpected"),
     ("concurrency = [8, 32, 128]", "concurrency = []", "[] "),
     ('kind = "points"', 'kind = "point"', "'point' is not one of"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,8 +27,15 @@ def run(
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the scenario: base.occupancy=0.6. May be given several times.")
     ] = None,
     studies: Annotated[list[str] | None, typer.Option("--study", metavar="NAME", help="Run this study only. May be given several times.")] = None,
-    output: Annotated[Path | None, typer.Option("--output", metavar="DIR", help="Where Parquet tables and run.json go; default results/SCENARIO.")] = None,
+    output: Annotated[
+        str | None,
+        typer.Option("--output", metavar="DIR", help="Where tables and run.json go, a folder or a URL of fsspec's; default results/SCENARIO."),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
+    executor: Annotated[str, typer.Option(metavar="threads|dask", help="Who computes the chunks of a sweep.")] = "threads",
+    scheduler: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="Scheduler of dask's, such as tcp://host:8786; a cluster on this machine where absent.")
+    ] = None,
     catalog: Catalog = None,
     output_format: Annotated[str, typer.Option("--format", metavar="table|json|csv", help="How to print the result.")] = "table",
     quiet: Quiet = False,
@@ -35,6 +43,7 @@ def run(
     """Run a scenario: print its answer with assumptions and sources, and write its tables."""
     choice("--format", output_format, ("table", "json", "csv"))
     overrides = dict(_setting(text) for text in settings or ())
+    from accelmodel.results.store import is_url
     from accelmodel.studies.run import run as run_scenario
     from accelmodel.studies.scenario import load
 
@@ -42,15 +51,27 @@ def run(
     path, asked = load(scenario, books, overrides)
     if output_format == "csv" and len(studies or asked.studies) > 1:
         raise InputError("csv is one table: pick a study by --study", key="--study", allowed=asked.studies)
-    folder = output or Path("results") / path.stem
+    folder: Path | str = Path("results") / path.stem if output is None else output if is_url(output) else Path(output)
     with _writable(folder):
         tell_of_compilation(quiet=quiet)
         found = run_scenario(
-            scenario, set=overrides, studies=studies or None, seed=seed, catalog=books, progress=lambda message: tell(f"running {message}", quiet=quiet)
+            scenario,
+            set=overrides,
+            studies=studies or None,
+            seed=seed,
+            catalog=books,
+            progress=lambda message: tell(f"running {message}", quiet=quiet),
+            output=folder,
+            executor=executor,
+            scheduler=scheduler,
         )
         written = found.save(folder)
     _print(found, output_format)
     tell(f"wrote {len(written)} files to {folder}", quiet=quiet)
+    if found.is_partial:
+        sys.stdout.flush()
+        tell("the result is partial; the same command goes on from there")
+        raise typer.Exit(130)
 
 
 def _setting(text: str) -> tuple[str, Any]:
@@ -66,10 +87,13 @@ def _setting(text: str) -> tuple[str, Any]:
 
 
 @contextlib.contextmanager
-def _writable(folder: Path) -> Iterator[None]:
+def _writable(folder: Path | str) -> Iterator[None]:
     """See before anything is computed that a folder takes files; where the work then fails, leave no empty folder behind."""
     from accelmodel.results.store import check_folder
 
+    if isinstance(folder, str):  # a URL, which has no empty folders
+        yield
+        return
     made = [path for path in (folder, *folder.parents) if not path.exists()]
     check_folder(folder)
     try:
@@ -89,7 +113,7 @@ def _print(found: Run, output_format: str) -> None:
 
         import pyarrow.csv
 
-        (table,) = found.tables.values()
+        table, *_ = found.tables.values()
         sink = io.BytesIO()
         pyarrow.csv.write_csv(_undictionaried(table), sink)
         emit(sink.getvalue().decode())

@@ -193,11 +193,13 @@ def print_run(run: Run, console: Console) -> None:
 
 
 def _print_study(study: StudyResult, console: Console) -> None:
-    rows = study.table.to_pylist()
+    rows = study.table.slice(0, study.rows_to_show).to_pylist()
     names = list(study.columns_to_show or study.table.column_names)
     if "case" not in names and len({row.get("case") for row in rows}) > 1 and study.kind == "fleet":
         names.insert(0, "case")  # fleets of equal size differ by it alone
     print_rows(rows, names, console)
+    if len(rows) < study.table.num_rows:
+        say(f"and {study.table.num_rows - len(rows):,} rows more, in the table that is written", console, indent="  ")
     for note in study.notes:
         say(f"Note: {note}", console, indent="  ")
     _print_reproduced(study.summary.get("reproduced") or [], console)

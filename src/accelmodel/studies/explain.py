@@ -59,6 +59,8 @@ def explain(run_dir: str | Path, *, study: str, row: int, column: str) -> Explan
     catalog = Library(folder / "inputs")
     scenario = parse(Scenario, as_read(document["inputs"]), folder / "run.json")
     asked: Any = scenario.studies[study]
+    if asked.kind == "sweep":
+        raise InputError("a sweep's numbers are not walked down: run the row as a study of kind 'points', and explain that", key="--study", value=study)
     again = Context(scenario, catalog, folder / "inputs", document["seed"])
     found = study_kinds()[asked.kind](again, asked).table.slice(row, 1).to_pylist()[0]
     if not _same(found.get(column), written[column]):

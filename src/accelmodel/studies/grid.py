@@ -38,6 +38,8 @@ def study(context: Context, asked: Points) -> StudyResult:
         if late := _late(cell, columns):
             notes.append(late)
         tables.append(found)
+    if not tables:
+        raise InputError("leaves no point of this study", key="exclude", value=" or ".join(context.scenario.exclude))
     if ranked and draw.in_step and any(context.is_loop(cell, loads) for cell, loads in parts(context, asked)):
         notes.append(draw.in_step)
     whole = pa.concat_tables(tables, promote_options="permissive").unify_dictionaries()
@@ -46,8 +48,8 @@ def study(context: Context, asked: Points) -> StudyResult:
         missing = [name for name in wanted if name not in whole.column_names]
         if missing:
             raise InputError(f"no point has the column '{missing[0]}'", key="columns", value=missing[0], allowed=whole.column_names)
-        whole = whole.select([name for name in dict.fromkeys(("case", *context.scenario.axes, *wanted)) if name in whole.column_names])
-    shown = [name for name in (*context.scenario.axes, *(wanted or _SHOWN)) if name in whole.column_names]
+        whole = whole.select([name for name in dict.fromkeys(("case", *context.scenario.axis_keys, *wanted)) if name in whole.column_names])
+    shown = [name for name in (*context.scenario.axis_keys, *(wanted or _SHOWN)) if name in whole.column_names]
     return StudyResult("points", whole, summary, notes, list(dict.fromkeys(shown)))
 
 
@@ -55,7 +57,7 @@ def parts(context: Context, asked: Points) -> Iterator[tuple[Cell, list[dict[str
     """The table's rows in their order: a replica on its money terms, and the loads that it runs."""
     for case in context.scenario.chosen(asked.cases):
         groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
-        for values in context.scenario.grid():
+        for values in context.scenario.grid(case):
             groups.setdefault(tuple((key, value) for key, value in values.items() if key not in LOAD_KEYS), []).append(values)
         for fixed, loads in groups.items():
             cell = context.cell(case, {**_without_replaced(context.scenario.situation(case), loads[0]), **dict(fixed)})

@@ -178,8 +178,9 @@ def _run(
     misfits: Integers,
     begin: int,
     end: int,
+    to: int,
 ) -> None:
-    """The wanted columns of the points from `begin` to `end` into `out` (columns, n); counts points that do not fit."""
+    """The wanted columns of the points from `begin` to `end` into `out` (columns, width) from column `to` on; counts points that do not fit."""
     f, spare, bits = scratch(ROWS + len(_MADE)), scratch(ROWS), np.empty(BLOCK, np.int64)
     missing, flat, is_large = 0, out.reshape(-1), out.size * out.itemsize >= PAST_CACHE_FROM
     for start in range(begin, end, BLOCK):
@@ -189,7 +190,7 @@ def _run(
         for i in range(n):
             missing += 1 if f[_FITS + i] == 0.0 else 0
         for k in range(places.shape[0]):
-            place, a, b, first = places[k], offset[k], scale[k], k * out.shape[1] + start
+            place, a, b, first = places[k], offset[k], scale[k], k * out.shape[1] + to + start - begin
             if is_large:
                 for i in range(n):
                     store_past_cache(flat, first + i, a + b * f[place + i])
@@ -207,11 +208,22 @@ def run(constants: Constants, capped: Constants, terms: Constants, grid: Grid, c
     def work(begin: int, end: int) -> None:
         misfits = np.zeros(1, dtype=np.int64)
         given = (*grid.values, grid.shape, grid.strides, columns.places, columns.scale, columns.offset, columns.needs)
-        _run(constants, capped, terms, *given, out, misfits, begin, end)
+        _run(constants, capped, terms, *given, out, misfits, begin, end, begin)
         counts.append(int(misfits[0]))
 
     in_threads(work, size, threads)
     return out, sum(counts)
+
+
+def run_span(constants: Constants, capped: Constants, terms: Constants, grid: Grid, columns: Wanted, begin: int, end: int, out: Array, to: int) -> int:
+    """Wanted columns of the points of a grid from `begin` to `end` into `out` (columns, width) from column `to` on; how many of them do not fit.
+
+    The same numbers as in `run`, to the last bit, however a grid is cut into spans.
+    """
+    misfits = np.zeros(1, dtype=np.int64)
+    given = (*grid.values, grid.shape, grid.strides, columns.places, columns.scale, columns.offset, columns.needs)
+    _run(constants, capped, terms, *given, out, misfits, begin, end, to)
+    return int(misfits[0])
 
 
 @jit

@@ -114,7 +114,7 @@ def study(context: Context, asked: MarginStudy) -> StudyResult:
         summary["published_operating_margin"] = span = _yardstick(context, asked.reference)
         notes.append(f"Published operating margins: {span['low']:.1%} to {span['high']:.1%} ({span['first']} to {span['last']})")
     names = dict.fromkeys(name for row in rows for name in row)
-    shown = [name for name in dict.fromkeys([*_SHOWN[:1], *context.scenario.axes, *_SHOWN[1:]]) if name in names]
+    shown = [name for name in dict.fromkeys([*_SHOWN[:1], *context.scenario.axis_keys, *_SHOWN[1:]]) if name in names]
     return StudyResult("margin", table({name: [row.get(name) for row in rows] for name in names}), summary, notes, shown)
 
 

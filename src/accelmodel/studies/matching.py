@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from accelmodel.studies.run import ALONG_AXES
-from accelmodel.studies.scenario import LOAD_KEYS, REPLICA_KEYS, Range, Scenario
+from accelmodel.studies.scenario import LOAD_KEYS, REPLICA_KEYS, Scenario
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -90,7 +90,7 @@ def _both(a: Ran, b: Ran) -> set[str]:
 def _axes(a: Ran, b: Ran) -> list[str]:
     if a.asked.kind not in ALONG_AXES:
         return []
-    every = dict.fromkeys([*a.scenario.axes, *b.scenario.axes])
+    every = dict.fromkeys([*a.scenario.axis_keys, *b.scenario.axis_keys])
     return [name for name in every if a.asked.kind == "points" or name in _both(a, b)]
 
 
@@ -104,19 +104,18 @@ def _is_echoed(of: Ran, name: str) -> bool:
 
 
 def _values(scenario: Scenario, name: str) -> Sequence[Any]:
-    axis = scenario.axes.get(name, ())
-    return axis.values if isinstance(axis, Range) else axis
+    return [step[name] for axis in scenario.axes for step in scenario.steps(axis) if name in step]
 
 
 def _points(of: Ran, names: Sequence[str]) -> Iterator[Key]:
     """What the rows of operating points are about, in their order: by case, replica and load; an axis need not be a column of the table."""
-    grid = list(of.scenario.grid())
-    first: dict[Key, int] = {}
-    replicas = [tuple(value for key, value in values.items() if key not in LOAD_KEYS) for values in grid]
-    for replica in replicas:
-        first.setdefault(replica, len(first))
-    ordered = [values for _, values in sorted(zip(replicas, grid, strict=True), key=lambda pair: first[pair[0]])]
     for case in of.scenario.chosen(of.asked.cases):
+        grid = list(of.scenario.grid(case))
+        first: dict[Key, int] = {}
+        replicas = [tuple(value for key, value in values.items() if key not in LOAD_KEYS) for values in grid]
+        for replica in replicas:
+            first.setdefault(replica, len(first))
+        ordered = [values for _, values in sorted(zip(replicas, grid, strict=True), key=lambda pair: first[pair[0]])]
         situation = of.scenario.situation(case)
         for values in ordered:
             row = {**situation, **values, "case": case}

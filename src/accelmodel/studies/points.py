@@ -421,6 +421,7 @@ _SERVED = (
 _COSTS = ("replica_cost_usd_per_h", "cost_usd_per_mtok_input", "cost_usd_per_mtok_cached_input", "cost_usd_per_mtok_output", "cost_usd_per_mtok")
 _SOLD = ("revenue_usd_per_h", "margin_fraction")
 _ALWAYS_NUMBERS = ("input_tokens", "output_tokens", "prefix_hit_fraction", "kv_capacity_tokens", "weight_bytes_per_accelerator", "occupancy")
+FIXED = ("cost_basis", "calibrated")  # columns that the kernel does not write: one value a replica
 _WHERE_NOT_RUNNING = {"fits": 0.0, "binding": 4.0}
 
 
@@ -446,10 +447,7 @@ def plan(replica: Replica, terms: Money, columns: tuple[str, ...] | None) -> Pla
     own |= _bounds(replica, own)
     numbers = {"weight_bytes_per_accelerator": replica.memory.weight_bytes * replica.accelerator.ranks, "occupancy": terms.occupancy}
     own |= {name: ("fits", value, 0.0) for name, value in numbers.items()}  # a number that is the same everywhere is written like the others
-    fixed = {
-        "cost_basis": terms.basis,
-        "calibrated": "extrapolated" if replica.is_extrapolated else "measured",
-    }
+    fixed = dict(zip(FIXED, (terms.basis, "extrapolated" if replica.is_extrapolated else "measured"), strict=True))
     first = (*_LOAD, *_SERVED, *numbers, *fixed)
     order = (*first, *(name for name in own if name not in first)) if columns is None else columns
     for name in order:
@@ -506,14 +504,14 @@ def _bounds(replica: Replica, own: Mapping[str, tuple[str, float, float]]) -> di
     return found
 
 
-def _run(replica: Replica, load: Load, made: Plan) -> tuple[Array, bool]:
+def evaluated(replica: Replica, load: Load, made: Plan, threads: int = _THREADS) -> tuple[Array, bool]:
     """The plan's columns of a load, shape (columns, points), and whether a point may lack numbers.
 
     Blank where no concurrency carries the load.
     """
     from accelmodel.studies.kernel import run
 
-    out, misfits = run(replica.constants, replica.capped_constants, made.terms, load.grid, made.wanted, _THREADS)
+    out, misfits = run(replica.constants, replica.capped_constants, made.terms, load.grid, made.wanted, threads)
     if load.impossible is not None:
         for row, name in enumerate(made.wanted.names):
             if name not in _ALWAYS_NUMBERS:
@@ -529,7 +527,7 @@ def columns_of(replica: Replica, load: Load, terms: Money, columns: tuple[str, .
     from accelmodel.serving.steady_state import BINDINGS
 
     made = plan(replica, terms, columns)
-    out, gaps = _run(replica, load, made)
+    out, gaps = evaluated(replica, load, made)
     values: dict[str, Any] = {name: constant(value, load.grid.size) for name, value in made.fixed.items()}
     for name, row in zip(made.wanted.names, out, strict=True):
         if name == "fits":
@@ -547,7 +545,7 @@ def point_of(replica: Replica, load: Load, terms: Money, columns: tuple[str, ...
     from accelmodel.serving.steady_state import BINDINGS
 
     made = plan(replica, terms, columns)
-    out, _ = _run(replica, load, made)
+    out, _ = evaluated(replica, load, made)
     values: dict[str, Any] = dict.fromkeys(made.columns)
     values.update(made.fixed)
     values.update(zip(made.wanted.names, out[:, 0].tolist(), strict=True))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -27,8 +26,25 @@ if TYPE_CHECKING:
 
     from accelmodel.studies.percentiles import Draw
 
-ALONG_AXES = ("points", "margin")  # kinds of study that run over the axes
+ALONG_AXES = ("points", "margin", "sweep")  # kinds of study that run over the axes
 SCHEMA = "accelmodel.run/1"
+
+
+@dataclass(frozen=True)
+class Executor:
+    """What carries the parts of a large study out: this process' `threads`, or `dask`, at a scheduler's address or on a cluster of its own."""
+
+    kind: str = "threads"
+    scheduler: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.kind not in ("threads", "dask"):
+            raise InputError(f"'{self.kind}' carries nothing out", key="executor", value=self.kind, allowed=("threads", "dask"))
+        if self.scheduler is not None and self.kind != "dask":
+            raise InputError("is an address of dask's: give executor dask with it", key="scheduler", value=self.scheduler)
+
+
+THREADS = Executor()
 
 
 @dataclass
@@ -40,6 +56,9 @@ class StudyResult:
     summary: dict[str, Any]
     notes: list[str] = field(default_factory=list)
     columns_to_show: list[str] = field(default_factory=list)
+    others: dict[str, pa.Table] = field(default_factory=dict)  # further tables, each written as STUDY.NAME.parquet
+    rows_to_show: int | None = None  # of the table, in print; None: all
+    is_partial: bool = False  # interrupted: holds what was done until then
 
 
 @dataclass
@@ -60,8 +79,17 @@ class Run:
 
     @property
     def tables(self) -> dict[str, pa.Table]:
-        """Study -> Arrow table."""
-        return {name: study.table for name, study in self.studies.items()}
+        """Study -> Arrow table; a study with several has the others as STUDY.NAME."""
+        found = {}
+        for name, study in self.studies.items():
+            found[name] = study.table
+            found |= {f"{name}.{other}": table for other, table in study.others.items()}
+        return found
+
+    @property
+    def is_partial(self) -> bool:
+        """Whether the run was interrupted and holds what was done until then."""
+        return any(study.is_partial for study in self.studies.values())
 
     @property
     def summary(self) -> dict[str, dict[str, Any]]:
@@ -97,26 +125,25 @@ class Run:
             "sources": {key: self.catalog.sources[key].model_dump(exclude_none=True) for key in self.sources},
         }
 
-    def save(self, folder: Path | str) -> list[Path]:
-        """Write `run.json`, one Parquet file per study and, under `inputs`, the files that the run read into a folder, each whole or not at all.
+    def save(self, folder: Path | str) -> list[Path | str]:
+        """Write `run.json`, one Parquet file per study and, under `inputs`, the files that the run read into a folder or a URL, each whole or not at all.
 
         `accelmodel run inputs/SCENARIO.toml --catalog inputs` runs them again; what `set` overrode is in run.json.
         """
-        from accelmodel.results.store import check_folder, write, write_json, write_parquet
+        from accelmodel.results.store import bytes_writer, folder_at, json_bytes, parquet_writer
 
-        target = Path(folder)
-        check_folder(target)
-        written = [write_parquet(target / f"{name}.parquet", self._labelled(study)) for name, study in self.studies.items()]
-        written += [write(target / "inputs" / name, functools.partial(Path.write_bytes, data=content)) for name, content in self.files.items()]
-        written.append(write_json(target / "run.json", self.document()))
-        return written
+        files: dict[str, Callable[[Any], object]] = {f"{name}.parquet": parquet_writer(self._labelled(table)) for name, table in self.tables.items()}
+        files |= {f"inputs/{name}": bytes_writer(content) for name, content in self.files.items()}
+        files["run.json"] = bytes_writer(json_bytes(self.document()))
+        target = folder_at(folder)
+        return [target.write(name, writer) for name, writer in files.items()]
 
-    def _labelled(self, study: StudyResult) -> pa.Table:
-        """The study's table with version and hashes in its metadata, so that a stale one is recognised."""
+    def _labelled(self, table: pa.Table) -> pa.Table:
+        """A table with version and hashes in its metadata, so that a stale one is recognised."""
         from accelmodel import __version__
 
-        kept = study.table.schema.metadata or {}
-        return study.table.replace_schema_metadata(
+        kept = table.schema.metadata or {}
+        return table.replace_schema_metadata(
             {**kept, "accelmodel_version": __version__, "scenario": self.scenario, "catalog_sha256": self.catalog.sha256, "seed": str(self.seed)}
         )
 
@@ -134,8 +161,19 @@ class Cell:
 class Context:
     """What the studies of one run share: the scenario, the catalogue, and what they rest on."""
 
-    def __init__(self, scenario: Scenario, catalog: Library, folder: Path, seed: int = 0, progress: Callable[[str], None] | None = None) -> None:
+    def __init__(
+        self,
+        scenario: Scenario,
+        catalog: Library,
+        folder: Path,
+        seed: int = 0,
+        progress: Callable[[str], None] | None = None,
+        output: Path | str | None = None,
+        executor: Executor = THREADS,
+    ) -> None:
         self.scenario = scenario
+        self.output = output
+        self.executor = executor
         self.seed = seed
         self.progress = progress
         self.folder = folder
@@ -249,12 +287,14 @@ def study_kinds() -> dict[str, Callable[[Context, Any], StudyResult]]:
         refresh,
         schedule,
         sensitivity,
+        sweep,
         uncertainty,
         waterfall,
     )
 
     return {
         "points": grid.study,
+        "sweep": sweep.study,
         "fleet": fleet.study,
         "demand": demand.study,
         "schedule": schedule.study,
@@ -283,11 +323,16 @@ def run(
     seed: int = 0,
     catalog: Library | None = None,
     progress: Callable[[str], None] | None = None,
+    output: Path | str | None = None,
+    executor: str = "threads",
+    scheduler: str | None = None,
 ) -> Run:
     """Run a scenario by name or path.
 
-    `set` overrides keys by dotted name ({"base.occupancy": 0.6}); `studies` picks some of the scenario's. `progress` is told what runs. Raises
-    InputError with file and key for anything that cannot be read, is unknown or cannot run.
+    `set` overrides keys by dotted name ({"base.occupancy": 0.6}); `studies` picks some of the scenario's. `progress` is told what runs. A sweep keeps its
+    parts in the folder or URL `output`, where it goes on if it was interrupted; `Run.save` writes everything else there. `executor` is `threads` or `dask`,
+    the latter at a `scheduler`'s address or on a cluster of this machine. Raises InputError with file and key for anything that cannot be read, is unknown
+    or cannot run.
     """
     from accelmodel.results.table import dated
 
@@ -301,7 +346,7 @@ def run(
     for name in chosen:
         if name not in parsed.studies:
             raise InputError(f"the scenario has no study '{name}'", file=path, key="studies", value=name, allowed=parsed.studies)
-    context = Context(parsed, lib, path.parent, seed, progress)
+    context = Context(parsed, lib, path.parent, seed, progress, output, Executor(executor, scheduler))
     result = Run(path.stem, parsed.title, parsed.description, path, seed, lib, parsed.model_dump(mode="json", exclude_none=True, by_alias=True))
     for name in chosen:
         if progress is not None:
@@ -310,9 +355,12 @@ def run(
         try:
             found = kinds[study.kind](context, study)
             found.table = dated(found.table, context.price_dates)
+            found.others = {other: dated(table, context.price_dates) for other, table in found.others.items()}
             if parsed.axes and study.kind not in ALONG_AXES:
                 found.notes.append(f"A study of kind '{study.kind}' runs each case as it stands: the axes ({', '.join(parsed.axes)}) are not in it")
             result.studies[name] = found
+            if found.is_partial:
+                break
         except InputError as error:
             raise blamed(_located(error, path, name), set) from None
     result.files = lib.snapshot(path)

@@ -50,7 +50,9 @@ class SavedRun:
 
 def _in_memory(run: Run) -> SavedRun:
     document = run.document()
-    return SavedRun(f"the run of '{run.scenario}'", document, _scenario(document, run.path), run.files, run.tables)
+    return SavedRun(
+        f"the run of '{run.scenario}'", document, _scenario(document, run.path), run.files, {name: study.table for name, study in run.studies.items()}
+    )
 
 
 def _in_folder(folder: Path) -> SavedRun:

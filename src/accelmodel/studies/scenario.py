@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
-import numpy as np
 from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 
 from accelmodel.catalog.figures import Name, Strict, named, parse, read_toml
@@ -16,6 +16,8 @@ from accelmodel.catalog.offers import Tier
 from accelmodel.core.replica import ComputeDtype, Dtype, KvDtype
 from accelmodel.economics.attribution import Convention
 from accelmodel.errors import InputError, nearest_name
+from accelmodel.studies.axes import Axis, Condition, NamedSet, Range, Zipped, keys_of, reads, steps_of, values_of
+from accelmodel.studies.sweep_schema import SweepStudy
 from accelmodel.studies.uncertain import BreakEvenStudy, SensitivityStudy, UncertainStudy
 
 # Strict: a true is no 1.
@@ -91,27 +93,6 @@ LOAD_KEYS = ("input_tokens", "output_tokens", "prefix_hit_fraction", "concurrenc
 WORKLOAD_KEYS = ("input_tokens", "output_tokens", "prefix_hit_fraction")
 MONEY_KEYS = ("offer", "tier", "books", "occupancy", "site", "owner", "attribution", "purchase_usd")
 TARGET_KEYS = ("ttft_s", "tpot_s")
-
-
-class Range(Strict):
-    """Values from one end to the other, both included, evenly spaced or by a constant ratio."""
-
-    first: float = Field(alias="from")
-    last: float = Field(alias="to")
-    steps: Annotated[int, Field(ge=2, le=10_000_000)]
-    scale: Literal["linear", "log"] = "linear"
-
-    @model_validator(mode="after")
-    def _log_of_positive(self) -> Range:
-        if self.scale == "log" and min(self.first, self.last) <= 0:
-            raise ValueError("a log range needs both ends above 0")
-        return self
-
-    @property
-    def values(self) -> list[float]:
-        """The values."""
-        spaced = np.geomspace if self.scale == "log" else np.linspace
-        return [float(value) for value in spaced(self.first, self.last, self.steps)]
 
 
 class Points(Strict):
@@ -595,6 +576,7 @@ class PlanPart(Strict):
 
 _AnyStudy = (
     Points
+    | SweepStudy
     | Fleet
     | DemandStudy
     | ScheduleStudy
@@ -641,7 +623,9 @@ class Scenario(Strict):
     description: str = ""
     base: Situation = Situation()
     cases: dict[Name, Situation] = Field(default_factory=dict)
-    axes: dict[str, tuple[Any, ...] | Range] = Field(default_factory=dict)
+    axes: dict[str, Axis] = Field(default_factory=dict)
+    sets: dict[Name, tuple[Any, ...]] = Field(default_factory=dict)
+    exclude: tuple[str, ...] = ()
     studies: dict[Name, Study] = Field(min_length=1)
 
     @model_validator(mode="after")
@@ -654,10 +638,41 @@ class Scenario(Strict):
             if isinstance(study, PlanPart) and not isinstance(self.studies.get(study.of), PlanStudy):
                 raise ValueError(f"studies.{name}.of: '{study.of}' is no study of kind 'plan'")
         for case, situation in self.cases.items():
-            for key in self.axes:
+            for key in keys_of(self.axes):
                 if key in situation.model_fields_set:
                     raise ValueError(f"'{key}' is set by the case '{case}' and by an axis: two overrides of one key")
         return self
+
+    @model_validator(mode="after")
+    def _axes_are_one_each(self) -> Scenario:
+        keys = [key for name, axis in self.axes.items() for key in keys_of({name: axis})]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise ValueError(f"axes: '{key}' goes along two axes")
+        self.conditions  # noqa: B018  reads them, and says what is wrong with one
+        if self.only_fitting and not all(isinstance(study, SweepStudy) for study in self.studies.values()):
+            raise ValueError("axes: the set 'fitting' is for sweeps; other studies show what does not fit as such: use 'every'")
+        if self.exclude and any(isinstance(study, MarginStudy) for study in self.studies.values()):
+            raise ValueError("exclude: a study of kind 'margin' leaves nothing out; sweeps and points do")
+        return self
+
+    @cached_property
+    def conditions(self) -> list[Condition]:
+        """What leaves combinations out."""
+        try:
+            return reads(self.exclude, Situation.model_fields)
+        except ValueError as error:
+            raise ValueError(f"exclude: {error}") from None
+
+    @property
+    def axis_keys(self) -> tuple[str, ...]:
+        """The keys that go along axes, in order."""
+        return tuple(keys_of(self.axes))
+
+    @property
+    def only_fitting(self) -> bool:
+        """Whether systems that do not hold their model are left out."""
+        return any(isinstance(axis, NamedSet) and axis.set == FITTING for axis in self.axes.values())
 
     def situation(self, case: str | None) -> dict[str, Any]:
         """The base with a case's overrides, as keyword arguments; keys that nobody set are absent. A case's workload takes the place of the base's lengths."""
@@ -673,11 +688,30 @@ class Scenario(Strict):
         """The cases a study runs over: those it names, else all, else the base alone."""
         return cases or tuple(self.cases) or (None,)
 
-    def grid(self) -> Iterator[dict[str, Any]]:
-        """Every combination of the axes' values, the last axis fastest."""
-        values = [[_checked(key, value) for value in (axis.values if isinstance(axis, Range) else axis)] for key, axis in self.axes.items()]
-        for combination in itertools.product(*values):
-            yield dict(zip(self.axes, combination, strict=True))
+    def grid(self, case: str | None = None) -> Iterator[dict[str, Any]]:
+        """Every combination of the axes' values that no condition leaves out of a case, the last axis fastest."""
+        own = self.situation(case) if self.exclude else {}
+        for steps in itertools.product(*(self.steps(name) for name in self.axes)):
+            combination = {key: value for step in steps for key, value in step.items()}
+            if not self.is_excluded({**own, **combination}):
+                yield combination
+
+    def steps(self, axis: str) -> list[dict[str, Any]]:
+        """What an axis sets at each of its steps, as a situation holds it."""
+        return [{key: _checked(key, value) for key, value in step.items()} for step in steps_of(axis, self.axes[axis])]
+
+    def is_excluded(self, situation: Mapping[str, Any]) -> bool:
+        """Whether a condition leaves a situation out; InputError for a key that the condition names and nobody set."""
+        return any(bool(self.held(condition, situation)) for condition in self.conditions)
+
+    def held(self, condition: Condition, situation: Mapping[str, Any]) -> Any:
+        """Whether one condition holds, of values or arrays; InputError for a key that nobody set."""
+        try:
+            return condition.holds(situation)
+        except KeyError as error:
+            raise InputError(f"names '{error.args[0]}', which neither the base, the case nor an axis sets", key="exclude", value=error.args[0]) from None
+        except TypeError:
+            raise InputError(f"'{condition.words}' calculates with a text", key="exclude", value=condition.words) from None
 
 
 def load(name: str | Path, catalog: Library, overrides: Mapping[str, Any] | None = None) -> tuple[Path, Scenario]:
@@ -688,7 +722,8 @@ def load(name: str | Path, catalog: Library, overrides: Mapping[str, Any] | None
         _set(data, key, value)
     try:
         if isinstance(data.get("axes"), dict):
-            data["axes"] = {key: _axis(path, key, value) for key, value in data["axes"].items()}
+            sets: Any = data.get("sets") if isinstance(data.get("sets"), dict) else {}
+            data["axes"] = {name: _axis(path, name, value, catalog, sets) for name, value in data["axes"].items()}
         return path, parse(Scenario, data, path)
     except InputError as error:
         raise blamed(error, overrides) from None
@@ -702,23 +737,51 @@ def blamed(error: InputError, overrides: Mapping[str, Any] | None) -> InputError
     return error
 
 
-def _axis(path: Path, key: str, values: Any) -> tuple[Any, ...] | Range:
-    """An axis, its key and each of its values checked as those of a situation are."""
-    name = f"axes.{key}"
+FITTING = "fitting"
+_KINDS = {"model": "models", "system": "systems", "workload": "workloads", "site": "sites", "owner": "ownership"}
+
+
+def _axis(path: Path, name: str, given: Any, catalog: Library, sets: Mapping[str, Any]) -> Axis:
+    """An axis, its keys and each of its values checked as those of a situation are; a named set is looked up."""
+    at = f"axes.{name}"
+    if not (isinstance(given, dict) and "zip" in given):
+        return _single(path, at, name, given, catalog, sets)
+    if name in Situation.model_fields:
+        raise InputError("zipped keys go under a name of their own, such as lengths = { zip = { ... } }", file=path, key=at, value=name)
+    if not isinstance(given["zip"], dict):
+        raise InputError("must be a table of keys, each with its values", file=path, key=f"{at}.zip", value=given["zip"])
+    zipped = {key: _single(path, f"{at}.zip.{key}", key, value, catalog, sets) for key, value in given["zip"].items()}
+    plain = {key: tuple(values_of(axis)) if isinstance(axis, NamedSet) else axis for key, axis in zipped.items()}
+    return parse(Zipped, {**given, "zip": plain}, path, at)
+
+
+def _single(path: Path, at: str, key: str, given: Any, catalog: Library, sets: Mapping[str, Any]) -> tuple[Any, ...] | Range | NamedSet:
+    """The axis of one key."""
     if key not in Situation.model_fields:
-        raise InputError("unknown key", file=path, key=name, value=key, allowed=Situation.model_fields)
-    axis: tuple[Any, ...] | Range
-    ends: Sequence[Any]
-    if isinstance(values, dict):
-        axis = parse(Range, values, path, name)
-        ends = axis.values if key in _COUNTS else axis.values[:: axis.steps - 1]
+        raise InputError("unknown key", file=path, key=at, value=key, allowed=Situation.model_fields)
+    axis: tuple[Any, ...] | Range | NamedSet
+    if isinstance(given, dict) and "set" in given:
+        axis = _named_set(path, at, key, given, catalog, sets)
+    elif isinstance(given, dict):
+        axis = parse(Range, given, path, at)
+    elif isinstance(given, list) and given:
+        axis = tuple(given)
     else:
-        if not isinstance(values, list) or not values:
-            raise InputError("must be a list of at least one value, or a range { from, to, steps }", file=path, key=name, value=values)
-        axis = ends = tuple(values)
-    for value in ends:
+        raise InputError("must be a list of at least one value, or a range { from, to, steps }", file=path, key=at, value=given)
+    values = values_of(axis)
+    for value in values[:: len(values) - 1] if isinstance(axis, Range) and key not in _COUNTS else values:
         parse(Situation, {key: value}, path, "axes")
     return axis
+
+
+def _named_set(path: Path, at: str, key: str, given: Mapping[str, Any], catalog: Library, sets: Mapping[str, Any]) -> NamedSet:
+    """A set of the scenario's own, every entry of the catalogue, or every system that fits."""
+    name = given["set"]
+    known = [*sets, *(("every",) if key in _KINDS else ()), *((FITTING,) if key == "system" else ())]
+    if name not in known:
+        raise InputError(f"no set of '{key}' is called '{name}'", file=path, key=f"{at}.set", value=name, allowed=known)
+    values = sets[name] if name in sets else sorted(catalog.files(_KINDS[key]))
+    return parse(NamedSet, {**given, "values": values}, path, at)
 
 
 def _checked(key: str, value: Any) -> Any:
@@ -728,7 +791,7 @@ def _checked(key: str, value: Any) -> Any:
 
 def _set(data: dict[str, Any], key: str, value: Any) -> None:
     """Write a value at a dotted key; names that hold dots themselves are recognised. Only cases, studies and tables that exist can be reached into."""
-    option, allowed = f"--set {key}", ("axes", "base", "cases", "studies", "title", "description")
+    option, allowed = f"--set {key}", ("axes", "base", "cases", "studies", "sets", "exclude", "title", "description")
     table, rest = data, key
     while True:
         known = max((name for name in table if rest == name or rest.startswith(f"{name}.")), key=len, default=None)
@@ -739,7 +802,7 @@ def _set(data: dict[str, Any], key: str, value: Any) -> None:
         table, rest = table[known], rest[len(known) + 1 :]
     if table is data and rest.split(".")[0] in ("base", "axes") and rest.count(".") == 1:
         table, rest = data.setdefault(rest.split(".")[0], {}), rest.split(".")[1]
-    if table is data and rest not in ("title", "description"):
+    if table is data and rest not in ("title", "description", "exclude"):
         raise InputError("names no key of the scenario", key=option, value=rest.split(".")[0], allowed=allowed)
     if "." in rest or table in (data.get("cases"), data.get("studies")):
         raise InputError(f"there is no '{rest.split('.')[0]}' to set it in", key=option, value=rest.split(".")[0], allowed=table)

@@ -150,21 +150,26 @@ def _names(kind: str, library: Library) -> Iterator[str]:
 
 
 def _scenario(found: dict[str, Any]) -> None:
-    """Axes: any key of a situation, with a list of its values or a range."""
-    values = found["definitions"]["Situation"]["properties"]
-    axes = {key: _axis(key, value) for key, value in values.items()}
-    found["properties"]["axes"] = {"type": "object", "properties": axes, "additionalProperties": False}
+    """Axes: any key of a situation with a list of its values, a range or a named set; under any other name keys that go together."""
+    tables = found["definitions"]
+    tables["NamedSet"]["properties"].pop("values")
+    tables["NamedSet"]["required"] = ["set"]
+    single = {key: _axis(key, value) for key, value in tables["Situation"]["properties"].items()}
+    tables["Zipped"]["properties"]["zip"] |= {"properties": single, "additionalProperties": False}
+    tables["Axes"] = {"type": "object", "properties": single, "additionalProperties": {"$ref": "#/definitions/Zipped"}}
+    found["properties"]["axes"] = {"$ref": "#/definitions/Axes"}
 
 
 def _axis(key: str, value: dict[str, Any]) -> dict[str, Any]:
     listed = {"type": "array", "items": {"$ref": f"#/definitions/Situation/properties/{key}"}, "minItems": 1}
     told = {name: value[name] for name in ("description",) if name in value}
     if "number" not in _types(value):
-        return told | listed
-    return told | {"if": {"type": "object"}, "then": {"$ref": _RANGE}, "else": listed, **_offered(_RANGE)}
+        return told | {"if": {"type": "object"}, "then": {"$ref": _SET}, "else": listed, **_offered(_SET)}
+    table = {"if": {"required": ["set"]}, "then": {"$ref": _SET}, "else": {"$ref": _RANGE}}
+    return told | {"if": {"type": "object"}, "then": table, "else": listed, **_offered(_RANGE, _SET)}
 
 
-_RANGE = "#/definitions/Range"
+_RANGE, _SET = "#/definitions/Range", "#/definitions/NamedSet"
 
 
 def _types(value: dict[str, Any]) -> set[str]:
