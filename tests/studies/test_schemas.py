@@ -121,10 +121,12 @@ def test_the_units_that_editors_offer_are_of_their_dimension(dimension):
 def test_keys_are_described():
     situation = schemas.schema("scenarios")["definitions"]["Situation"]["properties"]
     assert situation["concurrency"]["description"] == "requests in the system: clients of a closed loop [request]"
-    assert "FP8" in situation["weights"]["description"] or "dtype" in situation["weights"]["description"]
+    assert "dtype" in situation["weights"]["description"]
     figures = schemas.schema("accelerators")["definitions"]["AcceleratorFigures"]["properties"]
     assert figures["tdp"]["description"].startswith("`tdp` is the design power of the chip or board")
     assert figures["tdp"]["description"].endswith("a figure: power, 10 to 10000 W")
+    figure = schemas.schema("accelerators")["definitions"]["Figure"]["properties"]
+    assert figure["unit"]["description"] == "`value` and `unit` are as printed"  # not what a column of this name says
 
 
 def test_names_are_those_of_ones_own_catalogue_too(tmp_path):

@@ -45,7 +45,9 @@ _HONEST: dict[str, Any] = {
 class Figure(Strict):
     """One number with its unit, source and kind; `si`, `si_low` and `si_high` are in SI.
 
-    An estimated figure has a range; a figure without a source can only be estimated; a derived one gives its formula.
+    `value` and `unit` are as printed. `kind` is published, measured, derived (it then gives its `formula`) or estimated (then `low` and `high`, in the same
+    unit, hold the value). `source` is a key of `sources.toml`; a figure without one can only be estimated. `alternatives` are other published values of the
+    same figure, `date` is when it held, `note` what a reader should know.
     """
 
     model_config = ConfigDict(json_schema_extra=_HONEST)  # what `_is_honest` asks, as far as a schema can

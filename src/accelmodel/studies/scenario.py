@@ -617,7 +617,12 @@ def _cases_of(study: Any) -> Iterator[str]:
 
 
 class Scenario(Strict):
-    """A scenario file."""
+    """A scenario file.
+
+    `title` and `description` say in words what is asked. `base` is the situation, `cases` are named overrides of it. Along `axes` go lists of values, ranges
+    or named sets, of which some may be the scenario's own `sets`; every combination is a point, but those that a condition of `exclude` leaves out. `studies`
+    say what to compute, each by its kind.
+    """
 
     title: str
     description: str = ""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
@@ -69,7 +69,10 @@ class _Toml(GenerateJsonSchema):
 
     def model_schema(self, schema: core_schema.ModelSchema) -> JsonSchemaValue:
         bases = [base for base in schema["cls"].__mro__ if issubclass(base, Strict) and base is not Strict]
-        return _described(super().model_schema(schema), (base.__doc__ or "" for base in bases))
+        words = [" ".join((base.__doc__ or "").split()) for base in bases]
+        # Keys of a scenario that are columns' names mean what the columns do; an entry's may not.
+        known = _columns() if schema["cls"].__module__.startswith("accelmodel.studies.") else {}
+        return _described(super().model_schema(schema), words, {"kind": words[0].partition(". ")[0], **_COMMON, **known})
 
     def field_title_should_be_set(self, schema: Any) -> bool:  # noqa: ARG002
         return False
@@ -101,12 +104,24 @@ def _offered(*records: str) -> dict[str, Any]:
 # Descriptions
 
 
-def _described(table: JsonSchemaValue, words: Iterable[str]) -> JsonSchemaValue:
-    """A table's schema whose keys have the sentences that name them, or else what the dictionary of columns says of them."""
-    sentences = [sentence for text in words for sentence in re.split(r"(?<=[.;:])\s+(?=[A-Z`])", " ".join(text.split()))]
+# Keys that mean the same in every file.
+_COMMON = {
+    "name": "what it is called",
+    "title": "what people call it",
+    "aliases": "other names that mean the same",
+    "date": "the day, month or year when it held",
+    "source": "a key of sources.toml",
+    "note": "what a reader should know",
+    "cases": "cases to run over; where absent all of them, or the base alone",
+}
+
+
+def _described(table: JsonSchemaValue, words: Iterable[str], otherwise: Mapping[str, str]) -> JsonSchemaValue:
+    """A table's schema whose keys are described by the sentences that name them in the records' docstrings, or else as said `otherwise`."""
+    sentences = [sentence for text in words for sentence in re.split(r"(?<=[.;:])\s+(?=[A-Z`])", text)]
     for key, value in table.get("properties", {}).items():
         told = [sentence.rstrip(".;:") for sentence in sentences if f"`{key}`" in sentence]
-        said = "; ".join([*told, value["description"]] if "description" in value else told) or _column(key)
+        said = "; ".join([*told, value["description"]] if "description" in value else told) or otherwise.get(key)
         if said:
             plain = {name: part for name, part in value.items() if name != "description"}
             # Beside a reference, draft 7 reads nothing.
@@ -114,9 +129,10 @@ def _described(table: JsonSchemaValue, words: Iterable[str]) -> JsonSchemaValue:
     return table
 
 
-def _column(key: str) -> str:
-    known = columns.COLUMNS.get(key)
-    return "" if known is None else known.description + ("" if known.unit == "1" else f" [{known.unit}]")
+@functools.cache
+def _columns() -> dict[str, str]:
+    """What the dictionary of columns says of each, with its unit."""
+    return {name: column.description + ("" if column.unit == "1" else f" [{column.unit}]") for name, column in columns.COLUMNS.items()}
 
 
 # Names
