@@ -25,6 +25,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     pages = {"cli": cli(), "columns": columns_page(), "python": python(), **{room: room_page(room) for room in ROOMS}}
     for name, content in pages.items():
         files.append(File.generated(config, f"reference/{name}.md", content=content))
+    contributing = (Path(config.config_file_path).parent / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    files.append(File.generated(config, "contributing.md", content=contributing.replace("](docs/", "](")))
     return files
 
 

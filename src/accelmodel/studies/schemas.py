@@ -173,7 +173,7 @@ def _scenario(found: dict[str, Any]) -> None:
     single = {key: _axis(key, value) for key, value in tables["Situation"]["properties"].items()}
     tables["Zipped"]["properties"]["zip"] |= {"properties": single, "additionalProperties": False}
     tables["Axes"] = {"type": "object", "properties": single, "additionalProperties": {"$ref": "#/definitions/Zipped"}}
-    found["properties"]["axes"] = {"$ref": "#/definitions/Axes"}
+    found["properties"]["axes"] = {"description": found["properties"]["axes"]["description"], "allOf": [{"$ref": "#/definitions/Axes"}]}
 
 
 def _axis(key: str, value: dict[str, Any]) -> dict[str, Any]:
