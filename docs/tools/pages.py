@@ -116,13 +116,12 @@ def _parts() -> Iterator[tuple[str, list[str]]]:
 
 
 def python() -> str:
-    """What `import accelmodel` gives."""
-    lines = ["# Python", "", *_words("What `import accelmodel as am` gives. Everything else is behind these, by room.")]
-    for name in am.__all__:
-        value = getattr(am, name)
-        if name != "catalog":
-            lines += ["", f"::: {value.__module__}.{value.__qualname__}"]
-    return "\n".join([*lines, "", "::: accelmodel.catalog"]) + "\n"
+    """What `import accelmodel` gives; references lead to the rooms' pages, where the same things stand."""
+    lines = ["# Python", "", "What `import accelmodel as am` gives. Everything else is behind these, by room."]
+    homes = [getattr(am, name) for name in am.__all__ if name != "catalog"]
+    for name in (*(f"{home.__module__}.{home.__qualname__}" for home in homes), "accelmodel.catalog"):
+        lines += ["", f"::: {name}", "    options: { skip_local_inventory: true }"]
+    return "\n".join(lines) + "\n"
 
 
 def room_page(room: str) -> str:

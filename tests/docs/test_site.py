@@ -79,6 +79,10 @@ def test_a_mark_of_a_block_becomes_its_title(pages):
     assert pages.on_page_markdown("```toml scenario\n```\n```toml a/b.toml\n```\n```sh\n") == '```toml\n```\n```toml title="a/b.toml"\n```\n```sh\n'
 
 
+def test_examples_of_docstrings_stand_in_fences():
+    assert tool("doctests").fenced("Half.\n\n>>> 1 / 2\n0.5\n\nMore.") == "Half.\n\n```pycon\n>>> 1 / 2\n0.5\n```\n\nMore."
+
+
 def test_the_houses_picture_is_drawn_from_the_code_as_it_is():
     house = tool("house")
     assert house.PICTURE.read_text(encoding="utf-8") == house.picture(), "run: python docs/tools/house.py"
