@@ -170,6 +170,7 @@ def test_n_minus_one_is_enough_and_no_more(shares, shifts):
         (lambda: Users(-1.0, 1.0, Session(1, 10, 10)), "users"),
         (lambda: regional_peaks([Region("one", 1.0, WORKDAY)]), "regions"),
         (lambda: regional_peaks([Region("a", 0.5, WORKDAY), Region("b", 0.4, WORKDAY)]), "regions"),
+        (lambda: Shape.of_arrivals([]), "arrival_s"),
     ],
 )
 def test_what_makes_no_sense_is_refused_by_name(call, key):

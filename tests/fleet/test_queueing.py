@@ -202,6 +202,7 @@ def test_dispersion():
         (lambda: dispersion_of_counts([0.0, 1.0], 1.0), "window_s"),
         (lambda: rate_percentile_per_s([], 1.0), "window_s"),
         (lambda: dispersion_of_counts([0.0, 1.0, math.nan], 0.1), "arrival_s"),
+        (lambda: erlang_b(10.5, 4.0), "servers"),
     ],
 )
 def test_bad_input_is_refused_by_name(call, key):

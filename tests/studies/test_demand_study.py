@@ -59,6 +59,14 @@ def test_its_money_adds_up(tmp_path):
         assert row["annual_revenue_usd"] == pytest.approx(row["tokens_per_day"] / 1e6 * 0.72 * 365, rel=1e-12)
 
 
+def test_energy_goes_by_the_load_that_the_fleet_has(tmp_path):
+    """Not by whatever share of loaded hours the situation assumes."""
+    one, other = (rows(tmp_path, base__occupancy=share) for share in (0.2, 1.0))
+    for low, high in zip(one, other, strict=True):
+        assert low["annual_cost_usd"] == pytest.approx(high["annual_cost_usd"], rel=1e-12)
+        assert low["annual_revenue_usd"] == pytest.approx(high["annual_revenue_usd"], rel=1e-12)
+
+
 def test_demand_and_reserves_only_add(tmp_path):
     small, large = rows(tmp_path)
     assert small["replicas"] < large["replicas"] <= 2 * small["replicas"]
@@ -106,6 +114,25 @@ def test_a_proven_number_holds_in_a_simulation_of_its_own(tmp_path):
     assert enough.time_per_output_token_p99_s <= 0.03 < few.time_per_output_token_p99_s or row["replicas_proven"] == row["replicas_planned"]
     assert row["requests_per_s"] == pytest.approx(2 * chats.requests / chats.duration_s)
     assert row["tokens_per_day"] == pytest.approx(row["requests_per_s"] * 86_400 * (chats.input_tokens.mean() + chats.output_tokens.mean()))
+
+
+def test_prefix_hits_that_are_stated_are_those_of_the_trace_too(tmp_path):
+    """Of a trace that knows nothing of prefixes, the simulator and the closed form have the same hits; those that a trace states are the closed form's."""
+    chats = am.Trace.generate(am.Client(40.0, 3000, 60, input_variation=0.5, output_variation=0.5), duration_s=200, seed=5)
+    columns = {name: getattr(chats, name) for name in ("arrival_s", "input_tokens", "output_tokens")}
+    pq.write_table(pa.table(columns), tmp_path / "plain.parquet")
+    pq.write_table(pa.table(columns | {"cached_tokens": (0.8 * chats.input_tokens).astype(int)}), tmp_path / "cached.parquet")
+    asked = 'trace = "{}.parquet"\nwindow_s = 1e9\npeak_to_mean = 1\n'
+    without, stated, found = (
+        proven(tmp_path, SCENARIO.replace("tokens_per_day = [1e11, 2e11]\npeak_to_mean = 2\n", asked.format(name)), **hits).table.to_pylist()[0]
+        for name, hits in (("plain", {}), ("plain", {"base__prefix_hit_fraction": 0.8}), ("cached", {}))
+    )
+    assert stated["prefix_hit_fraction"] == 0.8
+    assert found["prefix_hit_fraction"] == pytest.approx(0.8, abs=1e-3)
+    assert stated["replicas_proven"] < without["replicas_proven"]
+    for name in ("lower_bound_replicas", "replicas_planned", "replicas_proven"):
+        assert stated[name] == found[name]
+    assert stated["time_to_first_token_p99_s"] == found["time_to_first_token_p99_s"]
 
 
 def test_what_no_fleet_can_do_is_no_row(tmp_path):

@@ -7,12 +7,14 @@ import functools
 import math
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 import accelmodel as am
 from accelmodel.economics.annuities import capital_recovery_factor
 from accelmodel.studies.money import library
-from accelmodel.studies.plan import solved_and_proven
+from accelmodel.studies.plan import _mixed, solved_and_proven
 from accelmodel.studies.plan_problem import built, quarter_names
 from accelmodel.studies.run import Context
 from accelmodel.studies.scenario import load
@@ -155,8 +157,8 @@ def test_everything_is_carried_with_its_reserves_and_no_replica_is_below_the_bou
     for quarter in {row["quarter"] for row in workloads}:
         assert sum(row["share_fraction"] for row in workloads if row["quarter"] == quarter) == pytest.approx(1)
     for row in workloads:
-        needed = row["peak_requests_per_s"] / row["goodput_requests_per_s"]
-        assert row["replicas_planned"] == pytest.approx(needed * row["reserve_factor"])
+        needed = row["peak_requests_per_s"] / row["replica_goodput_requests_per_s"]
+        assert row["replicas_with_reserves"] == pytest.approx(needed * row["reserve_factor"])
         assert row["lower_bound_replicas"] == math.ceil(needed)
         assert row["reserve_factor"] > row["proof_factor"] >= 1
 
@@ -241,3 +243,60 @@ def test_prefixes_repeat_as_often_as_the_workload_says(path):
     sim = am.simulate(am.replica(model="llama-3.1-8b", system="p5.48xlarge", accelerators=1), trace.between(0.0, 60.0), replicas=8, samples=2)
     hit = np.sum(sim.requests["cached_tokens"].to_numpy()) / np.sum(sim.requests["input_tokens"].to_numpy())
     assert hit == pytest.approx(0.5, abs=0.05)
+
+
+def built_of(folder, scenario, seed=0):
+    file = folder / "other.toml"
+    file.write_text(scenario, encoding="utf-8")
+    _, parsed = load(file, library())
+    return built(Context(parsed, library(), folder, seed), parsed.studies["plan"])
+
+
+def test_traces_lie_beside_the_scenario_and_keep_what_they_know_of_prefixes(tmp_path):
+    """Slices have their own requests' cached tokens, and the hits of their closed form are those."""
+    long = [i % 2 == 1 for i in range(400)]
+    columns = {"arrival_s": [i / 10 for i in range(400)], "input_tokens": [2000 if one else 500 for one in long], "output_tokens": [100] * 400}
+    table = pa.table(columns | {"cached_tokens": [1500 if one else 0 for one in long]})
+    pq.write_table(table, tmp_path / "mine.parquet")
+    drawn = "input_variation = 0.5\noutput_variation = 0.5\n"
+    lengths = "input_tokens = 1000\noutput_tokens = 200\n"
+    assert SCENARIO.count(drawn) == SCENARIO.count(lengths) == 1
+    sliced = SCENARIO.replace(drawn, 'trace = "mine.parquet"\nslices = { input_tokens = [1000] }\n').replace(lengths, "")
+    made_ = built_of(tmp_path, sliced)
+    short, longer = made_.demanded
+    assert not short.traffic.cached_tokens.any()
+    assert (longer.traffic.cached_tokens == 1500).all()
+    assert [one.some[1].prefix_hit_fraction for one in (short, longer)] == [0.0, 0.75]
+    mixed = _mixed([short, longer], np.array([1.0, 1.0]))
+    assert sorted(zip(mixed.input_tokens, mixed.cached_tokens, strict=True)) == sorted([(500.0, 0.0)] * 200 + [(2000.0, 1500.0)] * 200)
+    scaled = built_of(tmp_path, SCENARIO.replace(drawn, 'trace = "mine.parquet"\n')).demanded[0]
+    assert scaled.traffic.input_tokens.mean() == 1000
+    assert (scaled.traffic.cached_tokens <= scaled.traffic.input_tokens).all()
+    assert scaled.some[1].prefix_hit_fraction == pytest.approx(1500 * 200 / (2500 * 200), abs=1e-3)
+
+
+def test_the_seed_of_the_run_draws_the_requests(tmp_path):
+    first, again, other = (built_of(tmp_path, SCENARIO, seed).demanded[0].traffic.input_tokens for seed in (0, 0, 1))
+    assert np.array_equal(first, again)
+    assert first.size != other.size or not np.array_equal(first, other)
+
+
+def test_a_workload_may_begin_in_a_later_quarter(tmp_path):
+    file = tmp_path / "later.toml"
+    file.write_text(SCENARIO.replace("[60e9, 90e9, 120e9]", "[0.0, 0.0, 60e9]").split("[studies.sites]")[0], encoding="utf-8")
+    before, _, begun = rows(am.run(file), "plan")
+    assert before["served_mtok"] == 0.0
+    assert before["served_fraction"] is None
+    assert begun["served_fraction"] == 1.0
+    assert begun["systems"] > 0
+    file.write_text(SCENARIO.replace("[60e9, 90e9, 120e9]", "[0.0, 0.0, 0.0]"), encoding="utf-8")
+    with pytest.raises(am.InputError, match="0 in every quarter"):
+        am.run(file)
+
+
+def test_drawn_requests_are_no_longer_than_the_context(tmp_path):
+    """The longest of 20,000 lognormal prompts of 40,000 tokens in the mean are far beyond the 131,072 tokens of the model."""
+    file = tmp_path / "long.toml"
+    text = SCENARIO.split("[studies.sites]")[0].replace("[60e9, 90e9, 120e9]", "[2e9, 2e9, 2e9]").replace("input_tokens = 1000", "input_tokens = 40_000")
+    file.write_text(text.replace("input_variation = 0.5", "input_variation = 1.0").replace("ttft_s = 3.0", "ttft_s = 60.0"), encoding="utf-8")
+    assert all(row["served_fraction"] == 1.0 for row in rows(am.run(file), "plan"))

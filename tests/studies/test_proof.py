@@ -79,6 +79,47 @@ def test_what_no_number_of_replicas_meets_is_said(replica, traffic):
     assert "not feasible" in proof.words
 
 
+def test_targets_that_only_caches_meet_are_met_by_more_replicas(replica):
+    """Prompts of 10,240 tokens, all but the last 20 in common, take a quarter of a second anew: 0.1 s is met from the cache, once there are enough."""
+    n, blocks = 2_500, 20
+    arrival_s = np.sort(np.random.default_rng(0).uniform(0.0, 300.0, n))
+    columns = {"arrival_s": arrival_s, "input_tokens": np.full(n, blocks * 512 + 20), "output_tokens": np.full(n, 100), "hash_ids": [list(range(blocks))] * n}
+    trace, targets = am.Trace.of(columns), Targets(ttft_s=0.1, tpot_s=0.02)
+    assert am.simulate(replica, trace.stretched(1e4), prefix_cache_tokens=0).requests["time_to_first_token_s"].to_numpy().min() > targets.ttft_s
+    proof = prove(replica, trace, 60.0, 1, targets, routing="prefix-affine")
+    assert not proof.held
+    assert proof.why_not is None
+    assert proof.repaired_ttft_s <= targets.ttft_s
+    without = prove(replica, trace, 60.0, 1, targets, prefix_cache_tokens=0)
+    assert "alone on a replica" in without.why_not
+
+
+def test_few_long_prompts_do_not_make_a_percentile_out_of_reach(replica):
+    """99.2 % of the prompts are short; of every 39th, which is what a sample of 512 in 20,000 sees, a quarter is long."""
+    n = 20_000
+    input_tokens = np.full(n, 100.0)
+    input_tokens[np.linspace(0, n - 1, 512).astype(int)[::4]] = 60_000.0
+    trace = am.Trace.of({"arrival_s": np.linspace(0.0, 2_000.0, n), "input_tokens": input_tokens, "output_tokens": np.full(n, 20)})
+    assert (input_tokens == 100.0).mean() > 0.99
+    proof = prove(replica, trace, 200.0, 1, Targets(ttft_s=0.5))
+    assert not proof.held
+    assert proof.why_not is None
+    assert proof.replicas_proven > 1
+
+
+def test_of_a_slow_demand_so_many_requests_are_simulated_that_a_percentile_means_something(replica):
+    """One request in 20 is far longer than the target allows: a part of three of them would miss it one time in seven only."""
+    n = 1_000
+    input_tokens = np.where(np.arange(n) % 20 == 7, 100_000.0, 100.0)
+    trace = am.Trace.of({"arrival_s": np.arange(n, dtype=float), "input_tokens": input_tokens, "output_tokens": np.full(n, 20)})
+    for rate in (1e-1, 1e-3, 1e-6):
+        proof = prove(replica, trace, rate, 1, Targets(ttft_s=0.5))
+        assert proof.requests == n
+        assert "alone on a replica" in proof.why_not
+    two = am.Trace.of({"arrival_s": [0.0, 1.0], "input_tokens": [10, 10], "output_tokens": [10, 10]})
+    assert prove(replica, two, 1e-3, 1, Targets(ttft_s=0.5)).requests == 2
+
+
 def test_a_large_fleet_is_proven_by_one_of_its_cells(replica, traffic):
     small = prove(replica, traffic, own_rate(traffic) * 4, 4, TARGETS)
     large = prove(replica, traffic, own_rate(traffic) * 4_000, 4_000, TARGETS, cell_replicas=4)
@@ -91,6 +132,11 @@ def test_a_large_fleet_is_proven_by_one_of_its_cells(replica, traffic):
     [
         ("replicas", lambda replica, trace: prove(replica, trace, 1.0, 0, TARGETS)),
         ("requests_per_s", lambda replica, trace: prove(replica, trace, 0.0, 1, TARGETS)),
+        ("window_s", lambda replica, trace: prove(replica, trace, 1.0, 1, TARGETS, window_s=0.0)),
+        ("window_s", lambda replica, trace: prove(replica, trace, 1.0, 1, TARGETS, window_s=math.nan)),
+        ("cell_replicas", lambda replica, trace: prove(replica, trace, 1.0, 2, TARGETS, cell_replicas=0)),
+        ("cell_replicas", lambda replica, trace: prove(replica, trace, 1.0, 2, TARGETS, cell_replicas=-1)),
+        ("trace", lambda replica, _: prove(replica, "no-such-trace", 1.0, 2, TARGETS)),
         ("ttft_s", lambda *_: Targets(ttft_s=0.0)),
         ("percentile", lambda *_: Targets(ttft_s=1.0, percentile=100.0)),
     ],
@@ -163,3 +209,8 @@ def test_work_counts_every_request_and_bursts_stand_above_the_mean(replica, traf
     assert arrived.sum() == pytest.approx(work[inside].sum())
     ratios = [burst_ratio(traffic, work, window_s, 99.0) for window_s in (1.0, 10.0, 60.0)]
     assert ratios[0] > ratios[1] > ratios[2] > 1.0
+
+
+def test_bursts_of_a_trace_that_is_nearly_always_idle_take_no_memory(replica):
+    trace = trace_of(np.arange(300) * 1e9)
+    assert burst_ratio(trace, request_work(replica, trace), 1.0, 99.0) == 1.0

@@ -180,6 +180,8 @@ class Shape:
 
         More weeks or days are averaged, what is left over is not used. InputError for a trace of less than a day.
         """
+        if not np.size(arrival_s):
+            raise InputError("no request arrives", key="arrival_s")
         hours = (np.asarray(arrival_s, float) - np.min(arrival_s)) / SECONDS_PER_HOUR
         spanned = math.floor(float(hours.max()) + 1e-9) + 1  # the hour of the last arrival counts as whole
         period = HOURS_PER_WEEK if spanned >= HOURS_PER_WEEK else HOURS_PER_DAY

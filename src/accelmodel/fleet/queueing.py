@@ -38,10 +38,12 @@ def _blocking(offered_load: float, first: float) -> Iterator[tuple[int, float]]:
 def erlang_b(servers: int, offered_load: float) -> float:
     """Probability that an arrival finds all servers busy and is lost, M/M/c/c (Erlang 1917).
 
-    InputError for a negative load or number of servers.
+    InputError for a negative load, and for servers that are no whole number of at least 0.
     """
     check_range("offered_load", offered_load, at_least=0)
     check_range("servers", servers, at_least=0)
+    if servers != int(servers):
+        raise InputError("must be a whole number", key="servers", value=servers)
     if offered_load == 0:
         return 0.0 if servers else 1.0
     return next(blocked for count, blocked in _blocking(offered_load, servers) if count == servers or blocked == 0)

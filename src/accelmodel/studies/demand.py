@@ -10,12 +10,12 @@ import numpy as np
 
 from accelmodel.economics.margin import margin_fraction
 from accelmodel.economics.tokens import TokenRates
-from accelmodel.fleet.demand import Shape
+from accelmodel.fleet.demand import Demand, Shape
 from accelmodel.fleet.schedule import needed_replicas
 from accelmodel.fleet.sites import Placed, Site, place
 from accelmodel.fleet.sizing import FleetPlan, ReplicaSupply, replicas_to_carry, size_fleet
 from accelmodel.results.table import table
-from accelmodel.studies.demanded import Asked, demands_of, lengths_of, peak_to_mean_of, shape_of
+from accelmodel.studies.demanded import Asked, cell_of, demands_of, lengths_of, peak_to_mean_of, shape_of
 from accelmodel.studies.fleet import goodput_of, unit_of
 from accelmodel.studies.grid import misfit
 from accelmodel.studies.points import Point
@@ -42,7 +42,7 @@ def study(context: Context, asked: DemandStudy) -> StudyResult:
     notes: list[str] = []
     shape = shape_of(context, asked)
     for case in context.scenario.chosen(asked.cases):
-        cell = context.cell(case, context.scenario.situation(case) | lengths_of(asked))
+        cell = cell_of(context, case, context.scenario.situation(case) | lengths_of(asked))
         trace = None if asked.trace is None else context.trace(asked.trace)
         point = context.point(cell) if trace is None else _point_of_trace(context, cell, trace, asked)
         if not point.fits:
@@ -61,7 +61,7 @@ def _point_of_trace(context: Context, cell: Cell, trace: Trace, asked: DemandStu
     """The operating point at a trace's mean lengths and, where it has prefixes and the situation does not say how many are cached, the hits that replicas find
     for themselves: as many replicas as the closed form asks for at the hits of the round before.
     """
-    lengths = {"input_tokens": float(trace.input_tokens.mean()), "output_tokens": float(trace.output_tokens.mean())}
+    lengths = trace.means
     point, rate = context.point_at(cell, lengths), trace.requests / trace.duration_s * asked.trace_rate_factor
     if trace.hash_ids is None or asked.prefix_cache_tokens == 0.0 or "prefix_hit_fraction" in cell.situation:
         return point
@@ -92,7 +92,7 @@ def _fleet(
     supply, peak = ReplicaSupply(of.accelerators, of.system.accelerators, goodput_of(point)), demand.peak_rates(asked.years)
     peak_requests_per_s = wanted.mean_requests_per_s(asked.years) * float(demand.peak_to_mean_ratio)
     carrying = replicas_to_carry(peak, supply.goodput)
-    traffic = trace or traffic_of(asked, of, point, peak_requests_per_s, carrying, context.seed)
+    traffic = traffic_of(asked, trace, of, point, peak_requests_per_s, carrying, context.seed)
     targets = Targets(cell.situation.get("ttft_s"), cell.situation.get("tpot_s"), asked.percentile)
     if asked.headroom_fraction is None:
         planned = burst_headroom(of, traffic, peak_requests_per_s, carrying, targets.ttft_s, asked.percentile, context.seed)
@@ -105,7 +105,7 @@ def _fleet(
         if proof.replicas_proven is None:
             return None, [f"{name}: {proof.words}"]
     serving = planned if proof is None or proof.replicas_proven is None else proof.replicas_proven
-    plan = size_fleet(demand, supply, reserve_of(cell, asked), unit_of(cell, point), asked.years, serving=serving)
+    plan = _sized(cell, point, demand, supply, asked, serving)
     placed = _placed(context, plan, asked)
     gap = {"bursts and queueing": planned - plan.lower_bound_replicas_peak, "what the simulator found short": serving - planned} | plan.gap
     del gap["headroom"]
@@ -115,6 +115,14 @@ def _fleet(
     words.append(f"{name}: {proof.words}" if proof is not None else f"{name}: no latency targets are given, so that nothing is simulated")
     words += [f"{name}: {one.systems:,} systems at {one.site}, {one.facility_power_mw:,.1f} MW at the meter" for one in placed]
     return row | {"gap": gap, "sites": [vars(one) for one in placed]}, words
+
+
+def _sized(cell: Cell, point: Point, demand: Demand, supply: ReplicaSupply, asked: DemandStudy, serving: int) -> FleetPlan:
+    """The fleet, whose accelerators draw by the load that they have in the mean: the fleet's own, whatever share of loaded hours the situation assumes."""
+    reserve = reserve_of(cell, asked)
+    plan = size_fleet(demand, supply, reserve, unit_of(cell, point), asked.years, serving=serving)
+    loaded = dataclasses.replace(cell, money=dataclasses.replace(cell.money, occupancy=plan.mean_occupancy_fraction))
+    return size_fleet(demand, supply, reserve, unit_of(loaded, point), asked.years, serving=serving)
 
 
 def _placed(context: Context, plan: FleetPlan, asked: DemandStudy) -> list[Placed]:

@@ -8,7 +8,7 @@ from typing import Any
 from accelmodel.fleet.demand import Demand, Session, Shape, Users, demand_of_requests, demand_of_users
 from accelmodel.studies.assumptions import Assumption
 from accelmodel.studies.points import Point
-from accelmodel.studies.run import Context
+from accelmodel.studies.run import Cell, Context
 from accelmodel.studies.scenario import Demanded, PlanWorkload
 from accelmodel.units import SECONDS_PER_DAY
 
@@ -29,6 +29,15 @@ class Asked:
     def mean_requests_per_s(self, years: float) -> float:
         """Requests per second in the mean, `years` from now."""
         return float(self.requests_per_day / SECONDS_PER_DAY * (1.0 + self.demand.growth_fraction_per_year) ** years)
+
+
+def cell_of(context: Context, case: str | None, situation: dict[str, Any]) -> Cell:
+    """The situation's cell; the share of loaded hours that its money would assume is the demand's to say, and no assumption of a study that has one."""
+    before = set(context.assumptions)
+    cell = context.cell(case, situation)
+    for key in [key for key in context.assumptions if key not in before and key[0] == "occupancy"]:
+        del context.assumptions[key]
+    return cell
 
 
 def shape_named(context: Context, name: str) -> Shape:

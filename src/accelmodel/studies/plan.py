@@ -164,7 +164,8 @@ def _calibrated(made: Built) -> tuple[PlanProblem, tuple[str, ...]]:
         for s, (cell, _) in one.served.items():
             rate = float(cell_replicas * goodput[w, s] / problem.reserves.headroom[w, s])
             how: dict[str, Any] = {"cell_replicas": cell_replicas, "window_s": _CALIBRATED_S, "seed": made.seed}
-            found = prove(cell.replica, _hastened(one.traffic, rate), rate, cell_replicas, one.targets, **how)
+            traffic = _hastened(one.traffic, rate).within(cell.replica.model.architecture.max_context_tokens)
+            found = prove(cell.replica, traffic, rate, cell_replicas, one.targets, **how)
             if found.replicas_proven is None:
                 goodput[w, s] = math.nan
                 unfit.append(f"{one.name} on {problem.systems[s]}: {found.why_not}")
@@ -246,9 +247,8 @@ def _proved(made: Built, plan: Plan, members: Integers, s: int, t: int, rates: A
         up, rates = _REMNANT_REPLICAS, rates * (_REMNANT_REPLICAS * away / float(plan.replicas[members, s, :, t].sum()))
     key = (int(plan.problem.pools[first]), s, up, *(float(f"{rate:.6g}") for rate in rates))
     if key not in known:
-        traffic = _mixed([made.demanded[w] for w in members], rates)
-        how = made.asked.proof
-        of = made.cell(first, s).replica
+        how, of = made.asked.proof, made.cell(first, s).replica
+        traffic = _mixed([made.demanded[w] for w in members], rates).within(of.model.architecture.max_context_tokens)
         options: dict[str, Any] = {"cell_replicas": how.cell_replicas, "window_s": how.window_s, "seed": made.seed}
         known[key] = prove(of, traffic, float(rates.sum()), up, made.demanded[first].targets, **options)
     return Proved(made.demanded[first].of, plan.problem.systems[s], plan.problem.quarters[t], float(rates.sum()), installed, known[key])
@@ -271,10 +271,12 @@ def _mixed(demanded: list[Demanded], rates: Array) -> Trace:
     rows = []
     for w, (one, share) in enumerate(zip(demanded, kept_fraction, strict=True)):
         kept = np.random.default_rng(w).uniform(size=one.traffic.requests) < share
-        rows.append(np.array([one.traffic.arrival_s[kept], one.traffic.input_tokens[kept], one.traffic.output_tokens[kept]]))
+        of = one.traffic
+        cached_tokens = np.zeros(of.requests) if of.cached_tokens is None else of.cached_tokens
+        rows.append(np.array([part[kept] for part in (of.arrival_s, of.input_tokens, of.output_tokens, cached_tokens)]))
     whole = np.concatenate(rows, 1)
-    whole = whole[:, np.argsort(whole[0], kind="stable")]
-    return Trace(demanded[0].of, np.ascontiguousarray(whole[0]), np.ascontiguousarray(whole[1]), np.ascontiguousarray(whole[2]))
+    arrival_s, input_tokens, output_tokens, cached_tokens = np.ascontiguousarray(whole[:, np.argsort(whole[0], kind="stable")])
+    return Trace(demanded[0].of, arrival_s, input_tokens, output_tokens, cached_tokens=cached_tokens if cached_tokens.any() else None)
 
 
 def _repaired(made: Built, plan: Plan, problem: PlanProblem, short: Proved) -> tuple[PlanProblem, list[str]]:
@@ -326,7 +328,7 @@ def _quarters(made: Built, plan: Plan) -> list[dict[str, Any]]:
             "running_cost_usd": float(plan.running_usd[t]),
             "capital_charge_usd": float(charge[t]),
             "cost_usd": float(cost[t]),
-            "served_fraction": float(served[t] / demanded[t]),
+            "served_fraction": float(served[t] / demanded[t]) if demanded[t] else None,
             "served_mtok": float(mtok[t]),
             "cost_usd_per_mtok": float(cost[t] / mtok[t]) if mtok[t] else None,
         }
@@ -464,9 +466,9 @@ def _workloads(_: Built, proven: Proven) -> list[dict[str, Any]]:
                 "system": problem.systems[s],
                 "share_fraction": float(share[w, s, t]),
                 "peak_requests_per_s": float(share[w, s, t] * problem.peak_requests_per_s[w, t]),
-                "goodput_requests_per_s": float(problem.goodput_requests_per_s[w, s]),
+                "replica_goodput_requests_per_s": float(problem.goodput_requests_per_s[w, s]),
                 "lower_bound_replicas": int(bound[w, s, t]),
-                "replicas_planned": float(replicas[w, s, t]),
+                "replicas_with_reserves": float(replicas[w, s, t]),
                 "reserve_factor": float(problem.reserves.factor[w, s]),
                 "proof_factor": float(problem.reserves.proof[w, s]),
             }
@@ -553,5 +555,5 @@ def _single_row(name: str, proven: Proven) -> dict[str, Any]:
         "systems": round(float(plan.in_place.sum((0, 1)).max())),
         "present_cost_usd": plan.cost_usd,
         "gap_fraction": plan.gap_fraction,
-        "short_fraction": proven.short_fraction,
+        "largest_short_fraction": proven.short_fraction,
     }

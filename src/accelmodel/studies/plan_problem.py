@@ -118,14 +118,13 @@ def _demanded(context: Context, asked: PlanStudy, name: str, workload: PlanWorkl
     """The workload, or its slices."""
     key = f"workloads.{name}"
     situation = context.with_workload(context.scenario.situation(workload.case))
-    traffic = _traffic(workload, situation, key)
-    situation |= {"input_tokens": float(traffic.input_tokens.mean()), "output_tokens": float(traffic.output_tokens.mean())}
+    traffic = _traffic(context, workload, situation, key)
+    situation |= traffic.means
     tokens = situation["input_tokens"] + situation["output_tokens"]
     requests_per_s = _tokens_per_day(asked, workload, key) / tokens / SECONDS_PER_DAY
     for label, part in _parts(workload, traffic):
-        means = {"input_tokens": float(part.input_tokens.mean()), "output_tokens": float(part.output_tokens.mean())}
         one = f"{name}{label}"
-        served = _served(context, asked, one, workload, situation | means, systems, notes)
+        served = _served(context, asked, one, workload, situation | part.means, systems, notes)
         if not served:
             raise InputError("; ".join(notes[-len(workload.replicas) :]), key=f"{key}.replicas")
         yield Demanded(one, name, workload, part, requests_per_s * part.requests / traffic.requests, served)
@@ -141,10 +140,10 @@ def _tokens_per_day(asked: PlanStudy, workload: PlanWorkload, key: str) -> Array
     return found
 
 
-def _traffic(workload: PlanWorkload, situation: dict[str, Any], key: str) -> Trace:
+def _traffic(context: Context, workload: PlanWorkload, situation: dict[str, Any], key: str) -> Trace:
     """Requests of the workload, with its mean lengths (the trace's own where it states none), its bursts and its share of prefixes that repeat."""
     if workload.trace is not None:
-        trace = Trace.read(workload.trace)
+        trace = context.trace(workload.trace)
         found = _with_means(trace, situation.get("input_tokens"), situation.get("output_tokens"))
     else:
         for name in ("input_tokens", "output_tokens"):
@@ -152,10 +151,12 @@ def _traffic(workload: PlanWorkload, situation: dict[str, Any], key: str) -> Tra
                 raise InputError(f"has no '{name}': name a workload in its case, give the lengths, or a trace", key=key)
         means = (situation["input_tokens"], situation["output_tokens"])
         client = Client(100.0, *means, workload.burstiness, input_variation=workload.input_variation, output_variation=workload.output_variation)
-        drawn = Trace.generate(client, duration_s=_DRAWN_REQUESTS / client.requests_per_s)
+        drawn = Trace.generate(client, duration_s=_DRAWN_REQUESTS / client.requests_per_s, seed=context.seed)
         found = _with_means(dataclasses.replace(drawn, session=None), *means)
     hit = situation.get("prefix_hit_fraction", 0.0)
-    return found if not hit or found.hash_ids is not None else _with_prefixes(found, hit)
+    if not hit or found.knows_prefixes:
+        return found
+    return _with_prefixes(found, hit) if workload.slices is None else found.cached(hit)  # slices are cut and mixed again, which leaves no prefixes
 
 
 def _with_means(trace: Trace, input_tokens: float | None, output_tokens: float | None) -> Trace:
@@ -163,7 +164,8 @@ def _with_means(trace: Trace, input_tokens: float | None, output_tokens: float |
     if input_tokens is not None:
         trace = dataclasses.replace(trace, hash_ids=None, first_hash=None)
     inputs, outputs = _brought_to(trace.input_tokens, input_tokens), _brought_to(trace.output_tokens, output_tokens)
-    return dataclasses.replace(trace, input_tokens=inputs, output_tokens=outputs)
+    cached = None if trace.cached_tokens is None else np.floor(trace.cached_tokens * inputs / trace.input_tokens)
+    return dataclasses.replace(trace, input_tokens=inputs, output_tokens=outputs, cached_tokens=cached)
 
 
 def _brought_to(lengths: Array, mean: float | None) -> Array:
@@ -194,13 +196,7 @@ def _parts(workload: PlanWorkload, traffic: Trace) -> Iterator[tuple[str, Trace]
         inside = np.flatnonzero((places[0] == i) & (places[1] == o))
         if inside.size >= 2:
             label = " ".join(f"{word} {_bucket(sorted(edges), place)}" for word, edges, place in zip(("in", "out"), cuts, (i, o), strict=True) if edges)
-            yield f" {label}", dataclasses.replace(traffic, **_rows(traffic, inside))
-
-
-def _rows(traffic: Trace, inside: Any) -> dict[str, Any]:
-    """Some requests' rows, without sessions and prefixes."""
-    lengths = {name: getattr(traffic, name)[inside] for name in ("arrival_s", "input_tokens", "output_tokens")}
-    return lengths | {"session": None, "hash_ids": None, "first_hash": None}
+            yield f" {label}", dataclasses.replace(traffic.picked(inside), session=None, hash_ids=None, first_hash=None)
 
 
 def _bucket(edges: Sequence[float], place: int) -> str:

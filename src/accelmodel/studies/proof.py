@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -13,12 +15,11 @@ from accelmodel.core.replica import Replica
 from accelmodel.errors import InputError
 from accelmodel.studies.simulate import simulate
 from accelmodel.studies.traces import Trace
-from accelmodel.studies.traffic import Share, busiest_window, cell_of, request_work, share_of
+from accelmodel.studies.traffic import LEAST_REQUESTS, Share, busiest_window, cell_of, request_work, share_of
 
 WINDOW_S = 300.0
-_LEAST_REQUESTS = 2000  # in the window, where the traffic has them: a 99th percentile then rests on twenty
 _MOST_TIMES = 256  # beyond so many times the planned number nobody looks
-_ALONE = 512  # requests that are served each by itself, to tell targets that no number of replicas meets
+_ALONE, _ALONE_S = 20_000, 1e5  # requests that are served each by itself, so far apart, to tell targets that no number of replicas meets
 _LATENCIES = ("time_to_first_token_s", "time_per_output_token_s")
 
 
@@ -107,7 +108,7 @@ class _Seen:
 
 def prove(
     replica: Replica,
-    traffic: Trace,
+    traffic: Any,
     requests_per_s: float,
     replicas: int,
     targets: Targets,
@@ -121,14 +122,18 @@ def prove(
 ) -> Proof:
     """Simulate `replicas` under traffic of a mean rate of `requests_per_s`, in its busiest window; find how many it takes where they miss the targets.
 
-    `traffic` gives lengths, bursts and prefixes; its rate is brought to the one asked for. Requests from before the window fill the replicas, those behind it
-    keep them busy, and neither are counted. Of more than `cell_replicas` (`cell_of` the traffic) one cell is simulated, with its share. More replicas are
-    tried by doubling, then bisected to the least number. InputError where the simulator refuses the replica, or a request fits none.
+    `traffic`, a `Trace` or what one is made `of`, gives lengths, bursts and prefixes; its rate is brought to the one asked for. Requests from before the window
+    fill the replicas, those behind it keep them busy, and neither are counted. Of more than `cell_replicas` (`cell_of` the traffic) one cell is simulated, with
+    its share. More replicas are tried by doubling, then bisected to the least number. InputError where the simulator refuses replica or requests.
     """
-    if isinstance(replicas, bool) or not hasattr(replicas, "__index__") or replicas < 1:
-        raise InputError("must be a whole number of at least 1", key="replicas", value=replicas)
+    traffic = Trace.of(traffic)
+    for key, count in (("replicas", replicas), ("cell_replicas", cell_replicas)):
+        if count is not None and (isinstance(count, bool) or not hasattr(count, "__index__") or count < 1):
+            raise InputError("must be a whole number of at least 1", key=key, value=count)
     if not 0.0 < requests_per_s < math.inf:
         raise InputError("must be finite and above 0", key="requests_per_s", value=requests_per_s)
+    if not 0.0 < window_s < math.inf:
+        raise InputError("must be finite and above 0", key="window_s", value=window_s)
     if replica.serving.mode == "disaggregated":
         raise InputError("a plan of pools apart is not proven here: simulate it with prefill_replicas", key="mode", value="disaggregated")
 
@@ -141,7 +146,7 @@ def prove(
     planned = seen(replicas)
     proven, why_not, repaired = replicas, None, planned
     if not planned.holds(targets):
-        why_not = _never(replica, traffic, targets)
+        why_not = _never(replica, traffic, targets, prefix_cache_tokens != 0.0)
         if why_not is None:
             proven, repaired = _fewest(seen, replicas, targets)
             if not repaired.holds(targets):
@@ -193,7 +198,7 @@ def _simulated(replica: Replica, share: Share, targets: Targets, window_s: float
     """A cell in its busiest window, with what comes before and behind it."""
     traffic = share.traffic
     rate = traffic.requests / traffic.duration_s
-    window_s = max(window_s, _LEAST_REQUESTS / rate)
+    window_s = max(window_s, LEAST_REQUESTS / rate)
     begin_s, end_s = busiest_window(traffic, request_work(replica, traffic), window_s)
     since_s = begin_s - window_s if traffic.hash_ids is None else float(traffic.arrival_s[0])  # caches fill for as long as there are requests
     around = traffic.between(since_s, end_s + 0.2 * window_s)
@@ -214,13 +219,13 @@ def _percentiles(latencies: list[np.ndarray], percentile: float) -> tuple[float,
     return first, per_token
 
 
-def _never(replica: Replica, traffic: Trace, targets: Targets) -> str | None:
-    """Why no number of replicas meets the targets: requests that miss them though each is served alone."""
-    places = np.linspace(0, traffic.requests - 1, min(_ALONE, traffic.requests)).astype(np.int64)
-    cached = None if traffic.cached_tokens is None else traffic.cached_tokens[places]
-    arrival_s = np.arange(places.size, dtype=np.float64) * 1e6
-    alone = Trace("alone", arrival_s, traffic.input_tokens[places], traffic.output_tokens[places], cached_tokens=cached)
-    sim = simulate(replica, alone, samples=2)
+def _never(replica: Replica, traffic: Trace, targets: Targets, caches: bool) -> str | None:
+    """Why no number of replicas meets the targets: requests that miss them though each is served alone, behind a cache (if any) that forgets nothing."""
+    hashed = caches and traffic.hash_ids is not None
+    many = min(_ALONE, traffic.requests)
+    places = np.arange(many) if hashed else np.linspace(0, traffic.requests - 1, many).astype(np.int64)
+    alone = dataclasses.replace(traffic.picked(places), arrival_s=np.arange(many, dtype=np.float64) * _ALONE_S)
+    sim = simulate(replica, alone, samples=2, prefix_cache_tokens=float(traffic.input_tokens.sum()) if hashed else 0.0)
     found = _percentiles([sim.requests[name].to_numpy() for name in _LATENCIES], targets.percentile)
     for name, seconds, target in zip(_LATENCIES, found, targets.seconds, strict=True):
         if seconds > target:

@@ -454,14 +454,14 @@ class Slices(Strict):
 class PlanWorkload(Drawn):
     """A workload of a plan: its load, targets and prices from `case`, the replicas that may serve it from one case per system.
 
-    `tokens_per_day` (input and output) is one number that grows by `growth_fraction_per_year`, or one a quarter; its peak over the mean is its `shape`'s or
-    given as `peak_to_mean`. Its requests are those of `trace`, with the trace's bursts, their lengths brought to the workload's means; or drawn. `percentile`
-    of them meet the latency targets in the simulator.
+    `tokens_per_day` (input and output) is one number that grows by `growth_fraction_per_year`, or one a quarter, 0 before it begins; its peak over the mean is
+    its `shape`'s or given as `peak_to_mean`. Its requests are those of `trace`, with the trace's bursts, their lengths brought to the workload's means; or
+    drawn. `percentile` of them meet the latency targets in the simulator.
     """
 
     case: str | None = None
     replicas: Annotated[tuple[str, ...], Field(min_length=1)]
-    tokens_per_day: _Positive | tuple[_Positive, ...]
+    tokens_per_day: _Positive | tuple[Annotated[float, Field(ge=0)], ...]
     growth_fraction_per_year: Annotated[float, Field(gt=-1)] = 0.0
     shape: _Shape | None = None
     peak_to_mean: Annotated[float, Field(ge=1)] | None = None
@@ -476,6 +476,8 @@ class PlanWorkload(Drawn):
             raise ValueError("give the load's shape or its peak_to_mean: one of them")
         if self.slices is not None and self.trace is None:
             raise ValueError("slices are cut from a trace: give 'trace'")
+        if isinstance(self.tokens_per_day, tuple) and not any(self.tokens_per_day):
+            raise ValueError("tokens_per_day are 0 in every quarter")
         if isinstance(self.tokens_per_day, tuple) and self.growth_fraction_per_year:
             raise ValueError("tokens_per_day by quarter grow as they stand: leave out growth_fraction_per_year")
         return self

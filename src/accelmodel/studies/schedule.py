@@ -25,7 +25,7 @@ from accelmodel.fleet.schedule import (
 from accelmodel.fleet.sizing import replicas_to_carry
 from accelmodel.results.table import table
 from accelmodel.studies.assumptions import Assumption
-from accelmodel.studies.demanded import Asked, demands_of, lengths_of, shape_named
+from accelmodel.studies.demanded import Asked, cell_of, demands_of, lengths_of, shape_named
 from accelmodel.studies.fleet import availability, goodput_of
 from accelmodel.studies.grid import misfit
 from accelmodel.studies.points import Point
@@ -81,10 +81,10 @@ def study(context: Context, asked: ScheduleStudy) -> StudyResult:
     notes: list[str] = []
     by_hour: list[dict[str, Any]] = []
     trace = _trace(context, asked)
-    lengths = lengths_of(asked) if trace is None else {name: float(getattr(trace, name).mean()) for name in ("input_tokens", "output_tokens")}
+    lengths = lengths_of(asked) if trace is None else trace.means
     planner = _Planner(context, asked, shape, trace)
     for case in context.scenario.chosen(asked.cases):
-        cell = _cell(context, case, context.scenario.situation(case) | lengths)
+        cell = cell_of(context, case, context.scenario.situation(case) | lengths)
         point = context.point(cell)
         if not point.fits:
             notes.append(misfit(cell, 1, 1, point.kv_capacity_tokens > 0))
@@ -106,15 +106,6 @@ def study(context: Context, asked: ScheduleStudy) -> StudyResult:
     columns = {name: [row.get(name) for row in rows] for name in names}
     summary = {"fleets": rows, "hours": by_hour}
     return StudyResult("schedule", table(columns), summary, notes, [name for name in _SHOWN if name in columns])
-
-
-def _cell(context: Context, case: str | None, situation: dict[str, Any]) -> Cell:
-    """The situation's cell; the share of loaded hours that its money would assume is the schedule's to say, and no assumption of this study."""
-    before = set(context.assumptions)
-    cell = context.cell(case, situation)
-    for key in [key for key in context.assumptions if key not in before and key[0] == "occupancy"]:
-        del context.assumptions[key]
-    return cell
 
 
 @dataclass
@@ -144,7 +135,7 @@ class _Planner:
     def _plan(self, cell: Cell, point: Point, carrying: float, rate: float) -> tuple[int, Proof | None]:
         """Replicas planned for the busiest hour, of which `carrying` take the mean, and their proof; None without latency targets."""
         of, asked, seed = cell.replica, self.asked, self.context.seed
-        traffic = self.trace or traffic_of(asked, of, point, rate, carrying, seed)
+        traffic = traffic_of(asked, self.trace, of, point, rate, carrying, seed)
         targets = Targets(cell.situation.get("ttft_s"), cell.situation.get("tpot_s"), asked.percentile)
         if asked.headroom_fraction is None:
             planned = burst_headroom(of, traffic, rate, carrying, targets.ttft_s, asked.percentile, seed)
@@ -301,7 +292,7 @@ def _troughs(context: Context, cell: Cell, asked: TroughWork) -> _Troughs:
     if asked.workload is not None:
         own |= {"input_tokens", "output_tokens", "prefix_hit_fraction"}
     situation = {key: value for key, value in cell.situation.items() if key not in own} | asked.load
-    other = _cell(context, cell.case, situation)
+    other = cell_of(context, cell.case, situation)
     point = context.point(other)
     if not point.fits:
         raise InputError(misfit(other, 1, 1, point.kv_capacity_tokens > 0), key="troughs")

@@ -83,6 +83,19 @@ class Trace:
         """Seconds from the first to the last arrival."""
         return float(self.arrival_s[-1] - self.arrival_s[0])
 
+    @property
+    def knows_prefixes(self) -> bool:
+        """Whether it says how much of a prompt is cached, or which prompts have what in common."""
+        return self.hash_ids is not None or self.cached_tokens is not None
+
+    @property
+    def means(self) -> dict[str, float]:
+        """Keys of a situation that the trace decides: mean lengths in tokens and, where its prompts say how much of them is cached, the prefix hits."""
+        found = {name: float(getattr(self, name).mean()) for name in _LENGTHS}
+        if self.cached_tokens is not None and self.hash_ids is None:
+            found["prefix_hit_fraction"] = float(np.minimum(self.cached_tokens, self.input_tokens).sum() / self.input_tokens.sum())
+        return found
+
     @classmethod
     def of(cls, source: Any) -> Trace:
         """A trace as it is, from a path (Parquet, CSV), from an Arrow table or a pandas frame, or from a mapping of columns."""

@@ -21,6 +21,7 @@ _CELL_REPLICAS, _CELL_WITH_PREFIXES = 64, 16  # more replicas than so many are s
 _TYPICAL_CLIENTS = 64.0  # at which prefill's share of a replica's time is taken
 _LONGEST_BURST_S = 10.0
 _DRAWN_S, _DRAWN_REQUESTS = 1200.0, 6000  # traffic that is drawn lasts so long, and longer until it has so many requests
+LEAST_REQUESTS = 2000  # that are simulated, where a trace has them: a 99th percentile then rests on twenty
 
 
 def request_work(replica: Replica, trace: Trace) -> Array:
@@ -50,6 +51,8 @@ def work_in_windows(trace: Trace, work: Array, window_s: float) -> Array:
 
 def burst_ratio(trace: Trace, work: Array, window_s: float, percentile: float) -> float:
     """A percentile of the work that arrives in windows of `window_s`, over the mean; at least 1."""
+    if trace.requests + 2 < (1.0 - percentile / 100.0) * trace.duration_s / window_s:
+        return 1.0  # so many windows are empty that the percentile is one of them
     arrived = work_in_windows(trace, work, window_s)
     return max(float(np.percentile(arrived, percentile) / arrived.mean()), 1.0)
 
@@ -83,19 +86,25 @@ def share_of(traffic: Trace, requests_per_s: float, replicas: int, seed: int = 0
     """At most `largest` (`cell_of` the traffic) of `replicas`, and their share of traffic whose mean rate is brought to `requests_per_s`.
 
     A fleet's router may look at few replicas, so that a large fleet is many such cells, each with a random share of the requests. More
-    replicas for the same rate get a part of the same requests (random numbers are common), so that what they carry rises with their number.
+    replicas for the same rate get a part of the same requests (random numbers are common), so that what they carry rises with their number. Where that part
+    would be too few for a percentile, more of the requests are kept, and farther apart.
     """
     if traffic.requests < 2 or not traffic.duration_s > 0.0:
         raise InputError("needs at least two requests at different times", key="trace", value=traffic.requests)
     simulated = min(replicas, largest or cell_of(traffic))
-    own_rate = traffic.requests / traffic.duration_s
-    return Share(simulated, traffic.at_rate(requests_per_s / own_rate * simulated / replicas, seed))
+    factor = requests_per_s / (traffic.requests / traffic.duration_s) * simulated / replicas
+    kept = max(factor, min(LEAST_REQUESTS / traffic.requests, 1.0))
+    return Share(simulated, traffic.at_rate(kept, seed).stretched(kept / factor))
 
 
-def traffic_of(asked: Trafficked, replica: Replica, point: Point, requests_per_s: float, replicas: float, seed: int) -> Trace:
-    """Requests drawn for a fleet's peak: those that come to a cell of it, with the mean lengths and prefix hits of a point and variations as asked, none longer
-    than the model's context.
+def traffic_of(asked: Trafficked, trace: Trace | None, replica: Replica, point: Point, requests_per_s: float, replicas: float, seed: int) -> Trace:
+    """Requests of a fleet's peak: those of a trace, with the prefix hits of a point where the trace itself knows nothing of prefixes; or drawn.
+
+    Drawn are those that come to a cell of the fleet, with the mean lengths and prefix hits of the point and variations as asked, none longer than the model's
+    context.
     """
+    if trace is not None:
+        return trace if trace.knows_prefixes or not point.prefix_hit_fraction else trace.cached(point.prefix_hit_fraction)
     rate = requests_per_s * min(1.0, _CELL_REPLICAS / max(replicas, 1.0))
     client = Client(rate, point.input_tokens, point.output_tokens, asked.burstiness, "gamma", asked.input_variation, asked.output_variation)
     drawn = Trace.generate(client, duration_s=max(_DRAWN_S, _DRAWN_REQUESTS / rate), seed=seed)
