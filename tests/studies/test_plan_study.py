@@ -10,12 +10,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from scipy.stats import binom
 
 import accelmodel as am
 from accelmodel.economics.annuities import capital_recovery_factor
 from accelmodel.studies.money import library
 from accelmodel.studies.plan import _mixed, solved_and_proven
 from accelmodel.studies.plan_problem import built, quarter_names
+from accelmodel.studies.reserves import failure_domains
 from accelmodel.studies.run import Context
 from accelmodel.studies.scenario import load
 
@@ -300,3 +302,18 @@ def test_drawn_requests_are_no_longer_than_the_context(tmp_path):
     text = SCENARIO.split("[studies.sites]")[0].replace("[60e9, 90e9, 120e9]", "[2e9, 2e9, 2e9]").replace("input_tokens = 1000", "input_tokens = 40_000")
     file.write_text(text.replace("input_variation = 0.5", "input_variation = 1.0").replace("ttft_s = 3.0", "ttft_s = 60.0"), encoding="utf-8")
     assert all(row["served_fraction"] == 1.0 for row in rows(am.run(file), "plan"))
+
+
+def test_slices_hold_replicas_for_failures_together(tmp_path):
+    """Four slices of a few replicas each need one or two beyond them all, not one or two each: the fewest of which enough are up, by the binomial."""
+    drawn = "input_variation = 0.5\noutput_variation = 0.5\n"
+    sliced = SCENARIO.replace(drawn, 'trace = "azure_llm_2023_conv"\nslices = { input_tokens = [1000], output_tokens = [200] }\n')
+    found = built_of(tmp_path, sliced.replace("[60e9, 90e9, 120e9]", "[4e9, 6e9, 8e9]"))
+    problem, s = found.problem, 1
+    assert len(found.demanded) == 4
+    peak = sum(one.mean_requests_per_s[2] * 1.5 / problem.goodput_requests_per_s[w, s] for w, one in enumerate(found.demanded))
+    needed = math.ceil(peak / 0.9 / 0.98)
+    up = math.prod(domain.availability_fraction for domain in failure_domains(found.cell(0, s)))  # one accelerator, one host
+    installed = next(count for count in range(needed, 4 * needed) if binom.sf(needed - 1, count, up) >= 0.999)
+    assert needed > 4
+    assert problem.reserves.availability[:, s] == pytest.approx([installed / needed] * 4)

@@ -449,12 +449,16 @@ class _Builder:
         return float((1.0 - salvage * kept) * rate / (1.0 - kept))
 
     def _reserves(self, peak: Array, goodput: Array) -> tuple[Reserves, Array]:
-        """Factors for each workload on each system, and the spares of each system: the most that any of its workloads asks for."""
+        """Factors for each workload on each system, and the spares of each system: the most that any of its workloads asks for.
+
+        Slices of a workload stand in one another's replicas: what fails of them all is held for all of them together.
+        """
         headroom, maintenance, availability = (np.full(goodput.shape, _NAN) for _ in range(3))
         spares = np.zeros(self.shape[1])
         for i, one in enumerate(self.demanded):
             for j, (cell, _) in one.served.items():
-                bare = float(peak[i].max() / goodput[i, j])
+                shared = [k for k, other in enumerate(self.demanded) if other.of == one.of and j in other.served]
+                bare = float((peak[shared] / goodput[shared, j, None]).sum(0).max())
                 headroom[i, j], maintenance[i, j], availability[i, j], spare = reserve_factors(cell, self.asked, bare)
                 spares[j] = max(spares[j], spare)
         return Reserves(headroom, maintenance, availability, np.where(np.isfinite(goodput), 1.0, _NAN)), spares
