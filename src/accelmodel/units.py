@@ -83,6 +83,32 @@ _DIMENSIONS = {
     "area": "m^2",
 }
 
+# The units in which figures of a dimension are printed, for editors to offer; others that Pint can read are read too.
+CUSTOMARY = {
+    "ratio": ("1", "%"),
+    "time": ("us", "ms", "s", "minute", "hour", "day", "year"),
+    "frequency": ("1/s", "1/hour", "1/year"),
+    "memory": ("byte", "kB", "KiB", "MB", "MiB", "GB", "GiB", "TB", "TiB", "PB", "PiB"),
+    "bandwidth": ("MB/s", "GB/s", "GiB/s", "TB/s", "TiB/s", "PB/s", "Gbit/s", "Tbit/s"),
+    "compute": ("GFLOP/s", "TFLOP/s", "PFLOP/s", "EFLOP/s", "TOP/s", "POP/s"),
+    "power": ("W", "kW", "MW", "GW"),
+    "energy": ("J", "kJ", "kWh", "MWh"),
+    "money": ("USD",),
+    "money per time": ("USD/hour", "USD/day", "USD/month", "USD/year"),
+    "money per token": ("USD/token", "USD/ktok", "USD/Mtok"),
+    "money per energy": ("USD/kWh", "USD/MWh", "USD/kW/month"),
+    "money per power": ("USD/W", "USD/kW", "USD/MW"),
+    "money per accelerator": ("USD/accelerator",),
+    "money per accelerator and time": ("USD/accelerator/hour", "USD/accelerator/month", "USD/accelerator/year"),
+    "accelerators": ("accelerator",),
+    "tokens": ("token", "ktok", "Mtok"),
+    "tokens per second": ("token/s",),
+    "requests per second": ("request/s", "request/minute"),
+    "mass per energy": ("kg/kWh", "g/kWh"),
+    "volume per energy": ("liter/kWh",),
+    "area": ("acre", "m^2", "km^2"),
+}
+
 
 def si_unit(dimension: str) -> str:
     """The SI unit of a dimension by name, `1` of a ratio.

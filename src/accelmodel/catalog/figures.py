@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 import tomllib
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, GetJsonSchemaHandler, ValidationError, WithJsonSchema, model_validator
+from pydantic_core import CoreSchema
 
 from accelmodel import units
 from accelmodel.errors import InputError
@@ -32,11 +34,23 @@ class Alternative(Strict):
     note: str | None = None
 
 
+_HONEST: dict[str, Any] = {
+    "allOf": [
+        {"if": {"properties": {"kind": {"const": "estimated"}}}, "then": {"required": ["low", "high"]}, "else": {"required": ["source"]}},
+        {"if": {"properties": {"kind": {"const": "derived"}}}, "then": {"required": ["formula"]}},
+    ]
+}
+
+
 class Figure(Strict):
     """One number with its unit, source and kind; `si`, `si_low` and `si_high` are in SI.
 
-    An estimated figure has a range; a figure without a source can only be estimated; a derived one gives its formula.
+    `value` and `unit` are as printed. `kind` is published, measured, derived (it then gives its `formula`) or estimated (then `low` and `high`, in the same
+    unit, hold the value). `source` is a key of `sources.toml`; a figure without one can only be estimated. `alternatives` are other published values of the
+    same figure, `date` is when it held, `note` what a reader should know.
     """
+
+    model_config = ConfigDict(json_schema_extra=_HONEST)  # what `_is_honest` asks, as far as a schema can
 
     value: float
     unit: str
@@ -96,6 +110,16 @@ class Figure(Strict):
         return "..." if value is None else f"{value:g}"
 
 
+@dataclass(frozen=True)
+class _Demand(AfterValidator):
+    """A demand on a figure, which its JSON Schema states in words and by the units it may have."""
+
+    told: dict[str, Any] = field(kw_only=True, hash=False)
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return {"allOf": [handler(schema)], **self.told}
+
+
 def of(dimension: str, at_least: float, at_most: float, unit: str = "") -> AfterValidator:
     """The demand on a figure that it has this dimension and lies, range and all, within plausibility bounds given in `unit` (SI without one)."""
 
@@ -110,7 +134,8 @@ def of(dimension: str, at_least: float, at_most: float, unit: str = "") -> After
                 raise ValueError(f"{figure.value:g} {figure.unit} is outside the plausible {at_least:g} to {at_most:g} {unit}".rstrip())
         return figure
 
-    return AfterValidator(check)
+    words = f"a figure: {dimension}, {at_least:g} to {at_most:g} {unit}".rstrip()
+    return _Demand(check, told={"description": words, "properties": {"unit": {"enum": list(units.CUSTOMARY[dimension])}}})
 
 
 Fraction = Annotated[Figure, of("ratio", 0.0, 1.0)]
@@ -136,6 +161,11 @@ class Source(Strict):
 
 Record = TypeVar("Record", bound=BaseModel)
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.\-]*$")]
+
+
+def named(kind: str) -> Any:
+    """Text that names an entry of a kind, or several: what its JSON Schema offers, beside paths."""
+    return WithJsonSchema({"type": "string", "names": kind})
 
 
 def read_toml(path: Path) -> dict[str, Any]:

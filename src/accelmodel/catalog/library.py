@@ -49,6 +49,23 @@ def shipped_root() -> Path:
     return inside if inside.is_dir() else package.parents[1]
 
 
+def schema_file(kind: str) -> str:
+    """The name of the JSON Schema of a kind's files in `schemas/`, beside `hardware_profiles/` and `scenarios/`.
+
+    >>> schema_file("scenarios"), schema_file("ownership")
+    ('scenario.json', 'ownership.json')
+    """
+    return f"{_singular(kind)}.json"
+
+
+def schema_lines(kind: str, folder: Path) -> tuple[str, ...]:
+    """The first line by which a file of a kind in a folder names its schema to editors: none where the folder is not of a catalogue with schemas."""
+    for up in ("..", "../.."):
+        if (folder / up / "schemas" / schema_file(kind)).is_file():
+            return (f"#:schema {up}/schemas/{schema_file(kind)}",)
+    return ()
+
+
 class Library:
     """The catalogue: entries by kind and name, searched in the given folders and then among the shipped ones.
 

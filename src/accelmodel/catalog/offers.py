@@ -39,7 +39,7 @@ Price = Annotated[float, Field(gt=0)]
 Date = Annotated[str, Field(pattern=r"^\d{4}(-\d{2}(-\d{2})?)?$")]
 
 # Keys that a row takes from its file's header where it does not say otherwise.
-_INHERITED = {
+INHERITED = {
     "hour": (
         *("date", "date_note", "source", "kind", "currency", "provider", "history"),
         *("longest_term_days", "largest_count", "terms_source"),
@@ -342,7 +342,7 @@ class Snapshot(Strict):
     def _rows_inherit(cls, data: Any) -> Any:
         if not isinstance(data, dict):
             return data
-        filled = {rows: _filled(data[rows], data, keys) for rows, keys in _INHERITED.items() if rows in data}
+        filled = {rows: _filled(data[rows], data, keys) for rows, keys in INHERITED.items() if rows in data}
         currency = data.get("currency", "USD")
         if currency not in get_args(Currency) or currency == "USD":
             return data | filled

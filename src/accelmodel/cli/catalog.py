@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from accelmodel.cli.completion import kinds, names
 from accelmodel.cli.options import Catalog, Format, Kind
-from accelmodel.cli.output import choice, emit_json, open_catalog, results
+from accelmodel.cli.output import choice, emit, emit_json, open_catalog, results, tell
 from accelmodel.errors import InputError
 
 if TYPE_CHECKING:
@@ -17,12 +18,12 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="What is known of accelerators, systems, models, prices and sites, figure by figure with its source.")
 
-_KINDS = "accelerators, systems, models, offers, sites, workloads, shapes, ownership, calibrations, reference, scenarios or sources"
+_KINDS = "accelerators, systems, models, offers, sites, workloads, shapes, ownership, calibrations, readings, reference, scenarios or sources"
 
 
 @app.command("list")
 def list_(
-    kind: Annotated[str | None, typer.Argument(help=f"{_KINDS[0].upper()}{_KINDS[1:]}; all but sources where absent.")] = None,
+    kind: Annotated[str | None, typer.Argument(autocompletion=kinds, help=f"{_KINDS[0].upper()}{_KINDS[1:]}; all but sources where absent.")] = None,
     catalog: Catalog = None,
     output_format: Format = "table",
 ) -> None:
@@ -41,7 +42,7 @@ def list_(
 
 @app.command()
 def show(
-    name: Annotated[str, typer.Argument(help="Name, alias, path or offer id of an entry, or key of a source.")],
+    name: Annotated[str, typer.Argument(autocompletion=names(), help="Name, alias, path or offer id of an entry, or key of a source.")],
     kind: Kind = None,
     catalog: Catalog = None,
     output_format: Format = "table",
@@ -102,8 +103,8 @@ def _scenarios(files: list[Path], library: Library | None) -> list[Finding]:
 
 @app.command()
 def diff(
-    a: Annotated[str, typer.Argument(metavar="A", help="Name, alias or path of the first entry.")],
-    b: Annotated[str, typer.Argument(metavar="B", help="The second, of the same kind.")],
+    a: Annotated[str, typer.Argument(metavar="A", autocompletion=names(), help="Name, alias or path of the first entry.")],
+    b: Annotated[str, typer.Argument(metavar="B", autocompletion=names(), help="The second, of the same kind.")],
     kind: Kind = None,
     catalog: Catalog = None,
     output_format: Format = "table",
@@ -119,3 +120,25 @@ def diff(
     from accelmodel.reports.terminal import print_comparison
 
     print_comparison(found, results())
+
+
+@app.command()
+def schema(
+    kind: Annotated[str | None, typer.Argument(autocompletion=kinds, help=f"{_KINDS[0].upper()}{_KINDS[1:]}; all where absent.")] = None,
+    output: Annotated[Path | None, typer.Option("--output", metavar="DIR", help="A folder to write into; one schema is printed where absent.")] = None,
+    catalog: Catalog = None,
+) -> None:
+    """JSON Schemas by which editors complete and check scenarios and entries; names are those of the catalogue."""
+    from accelmodel.studies import schemas
+
+    library = open_catalog(catalog)
+    if kind is None and output is None:
+        raise InputError("all schemas make several files: give a folder for them, or one kind", key="--output", allowed=schemas.KINDS)
+    if output is None:
+        emit(schemas.text(str(kind), library))
+        return
+    try:
+        written = schemas.write(output, schemas.KINDS if kind is None else (kind,), library)
+    except OSError as error:
+        raise InputError(f"cannot be written: {error.strerror}", file=output, key="--output") from None
+    tell(f"wrote {len(written)} schemas to {output}")

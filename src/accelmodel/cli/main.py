@@ -92,9 +92,11 @@ def execute(arguments: Sequence[str]) -> int:
     except BrokenPipeError:
         _forget_output()
         return 141
-    except SystemExit as stop:  # from the console or the parser, when the reader of a pipe went away
+    except SystemExit as stop:  # from the console or the parser, when the reader of a pipe went away; or from a shell's completion, which is done
+        if stop.code != 1:
+            return int(stop.code or 0)
         _forget_output()
-        return 141 if stop.code == 1 else int(stop.code or 0)
+        return 141
     except Exception as error:
         return _fault(error)
 

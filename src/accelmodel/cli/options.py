@@ -10,6 +10,8 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
+from accelmodel.cli.completion import kinds, names
+
 Command = TypeVar("Command", bound=Callable[..., None])
 
 Catalog = Annotated[
@@ -17,7 +19,7 @@ Catalog = Annotated[
 ]
 Format = Annotated[str, typer.Option("--format", metavar="table|json", help="How to print the result.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print results and errors only.")]
-Kind = Annotated[str | None, typer.Option("--kind", metavar="KIND", help="Which kind of entry is meant, where several have the name.")]
+Kind = Annotated[str | None, typer.Option("--kind", metavar="KIND", autocompletion=kinds, help="Which kind of entry is meant, where several have the name.")]
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,9 @@ MONEY = {
     "purchase_usd": Shared(float, "Purchase price of an accelerator with its share of the server; the owner's where absent."),
 }
 
+# Options that name an entry of a kind.
+_NAMED = {"model": "models", "draft_model": "models", "system": "systems", "prefix_cache": "workloads", "site": "sites", "owner": "ownership"}
+
 # What a search for the best replica leaves open, and what it finds itself.
 _CUT = ("accelerators", "tensor_parallel", "pipeline_parallel", "expert_parallel", "attention_data_parallel", "context_parallel", "draft_model")
 SEARCHED_REPLICA = {name: option for name, option in REPLICA.items() if name not in _CUT} | {
@@ -104,8 +109,9 @@ def takes(replica: Mapping[str, Shared], load: Mapping[str, Shared]) -> Callable
 
 def _parameter(name: str, option: Shared, panel: str) -> inspect.Parameter:
     type_: Any = option.type if option.required else option.type | None
+    completer = names(_NAMED[name]) if name in _NAMED else None
     annotated: Any = Annotated  # a type that is only known now
-    annotation = annotated[type_, typer.Option(help=option.help, rich_help_panel=panel)]
+    annotation = annotated[type_, typer.Option(help=option.help, rich_help_panel=panel, autocompletion=completer)]
     default = inspect.Parameter.empty if option.required else None
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from accelmodel.cli.completion import names
 from accelmodel.cli.options import Catalog, Quiet
 from accelmodel.cli.output import choice, emit, emit_json, open_catalog, results, tell, tell_of_compilation
 from accelmodel.errors import InputError
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def run(
-    scenario: Annotated[str, typer.Argument(help="Name of a shipped scenario, or path of one of your own.")],
+    scenario: Annotated[str, typer.Argument(autocompletion=names("scenarios"), help="Name of a shipped scenario, or path of one of your own.")],
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the scenario: base.occupancy=0.6. May be given several times.")
     ] = None,
@@ -133,8 +134,9 @@ def _undictionaried(table: Any) -> Any:
 def new(
     name: Annotated[str, typer.Argument(help="Name of the scenario; NAME.toml appears in the current folder.")],
 ) -> None:
-    """Write a commented scenario to start from."""
+    """Write a commented scenario to start from; its first line names its JSON Schema to editors."""
     from accelmodel.results.store import write
+    from accelmodel.studies import schemas
     from accelmodel.studies.scenario import template
 
     stem = name.removesuffix(".toml")
@@ -144,7 +146,7 @@ def new(
     if path.exists():
         raise InputError("exists already; nothing was overwritten", file=path)
     try:
-        write(path, lambda temporary: temporary.write_text(template(stem), encoding="utf-8"))
+        write(path, lambda temporary: temporary.write_text(f"{schemas.line(Path())}\n{template(stem)}", encoding="utf-8"))
     except OSError as error:
         raise InputError(f"cannot be written: {error.strerror}", file=path) from None
     tell(f"wrote {path}; run it with: accelmodel run {path}")

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 Object = TypeVar("Object")
 
 Dtype = Literal["bf16", "fp16", "fp8", "fp4", "mxfp4", "nvfp4", "int8", "int4"]
+KvDtype = Literal["bf16", "fp16", "fp8", "int8"]
 ComputeDtype = Literal["bf16", "fp8", "fp4", "int8"]
 
 # Bytes of one stored weight, scales included: MXFP4 shares 8 bits among 32 weights (OCP MX specification 1.0), NVFP4 among 16, INT4 16 bits among 128.
@@ -73,7 +74,7 @@ class Precision:
 
     def __post_init__(self) -> None:
         _check_dtype("weights", self.weights, get_args(Dtype))
-        _check_dtype("kv", self.kv, ("bf16", "fp16", "fp8", "int8"))
+        _check_dtype("kv", self.kv, get_args(KvDtype))
         _check_dtype("compute", self.compute, get_args(ComputeDtype))
 
 

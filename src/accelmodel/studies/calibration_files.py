@@ -9,6 +9,7 @@ from typing import Any
 
 from accelmodel.catalog.calibrations import Calibration, ServingEngine
 from accelmodel.catalog.figures import Figure
+from accelmodel.catalog.library import schema_lines
 
 _HEADER = ("name", "title", "date", "stacks", "base", "prior", "fitted_on", "default_engine", "extrapolated")
 
@@ -18,7 +19,7 @@ def write(calibration: Calibration, folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{calibration.name}.toml"
     part = path.with_name(path.name + ".part")
-    part.write_text(text(calibration), encoding="utf-8")
+    part.write_text("".join(f"{line}\n" for line in schema_lines("calibrations", folder)) + text(calibration), encoding="utf-8")
     part.replace(path)
     return path
 

@@ -6,12 +6,14 @@ import itertools
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 
-from accelmodel.catalog.figures import Name, Strict, parse, read_toml
+from accelmodel.catalog.figures import Name, Strict, named, parse, read_toml
 from accelmodel.catalog.library import Library
+from accelmodel.catalog.offers import Tier
+from accelmodel.core.replica import ComputeDtype, Dtype, KvDtype
 from accelmodel.economics.attribution import Convention
 from accelmodel.errors import InputError, nearest_name
 from accelmodel.studies.axes import Axis, Condition, NamedSet, Range, Zipped, keys_of, reads, steps_of, values_of
@@ -25,21 +27,34 @@ _Share = Annotated[float, Field(ge=0, le=1, strict=True)]
 _Years = Annotated[float, Field(gt=0, le=30, multiple_of=0.25, strict=True)]  # whole quarters
 
 
+def _one_of(values: tuple[str, ...]) -> WithJsonSchema:
+    """Text that the API checks against these values; editors learn of them from the JSON Schema."""
+    return WithJsonSchema({"type": "string", "enum": list(values)})
+
+
+_Model = Annotated[str, named("models")]
+_Workload = Annotated[str, named("workloads")]
+_Shape = Annotated[str, named("shapes")]
+_Site = Annotated[str, named("sites")]
+_Owner = Annotated[str, named("ownership")]
+_Reference = Annotated[str, named("reference")]
+
+
 class Situation(Strict):
     """One situation: a replica, its load, whose books. Keys are those of `accelmodel evaluate`; what a case leaves out, the base says."""
 
-    model: str | None = None
-    system: str | None = None
+    model: _Model | None = None
+    system: Annotated[str, named("systems")] | None = None
     accelerators: _Count | None = None
     tensor_parallel: _Count | None = None
     expert_parallel: _Count | None = None
     attention_data_parallel: _Count | None = None
     pipeline_parallel: _Count | None = None
     context_parallel: _Count | None = None
-    weights: str | None = None
-    kv: str | None = None
-    compute: str | None = None
-    engine: str | None = None
+    weights: Annotated[str, _one_of(get_args(Dtype))] | None = None
+    kv: Annotated[str, _one_of(get_args(KvDtype))] | None = None
+    compute: Annotated[str, _one_of(get_args(ComputeDtype))] | None = None
+    engine: Annotated[str, named("engines")] | None = None
     mode: Literal["continuous", "static", "disaggregated"] | None = None
     chunk_tokens: _Positive | None = None
     compiled_batch: _Count | None = None
@@ -47,23 +62,23 @@ class Situation(Strict):
     prompt_bucket: _Count | None = None
     speculative_tokens: Annotated[int, Field(ge=0, le=64)] | None = None
     acceptance_fraction: _Share | None = None
-    draft_model: str | None = None
+    draft_model: _Model | None = None
     power_cap_w: _Positive | None = None
-    workload: str | None = None
+    workload: _Workload | None = None
     input_tokens: _Positive | None = None
     output_tokens: _Positive | None = None
     prefix_hit_fraction: _Share | None = None
-    prefix_cache: str | None = None
+    prefix_cache: _Workload | None = None
     concurrency: _Positive | None = None
     requests_per_s: _Positive | None = None
     ttft_s: _Positive | None = None
     tpot_s: _Positive | None = None
     offer: str | tuple[str, ...] | None = None
-    tier: str | None = None
+    tier: Annotated[str, _one_of(get_args(Tier))] | None = None
     books: Literal["cloud", "tenant", "self"] | None = None
     occupancy: Annotated[float, Field(gt=0, le=1, strict=True)] | None = None
-    site: str | None = None
-    owner: str | None = None
+    site: _Site | None = None
+    owner: _Owner | None = None
     attribution: Convention | None = None
     purchase_usd: _Positive | None = None
 
@@ -100,7 +115,7 @@ class Fleet(Strict):
     kind: Literal["fleet"]
     cases: tuple[str, ...] = ()
     fleet_accelerators: tuple[_Count, ...] = Field(min_length=1)
-    reference: str | None = None
+    reference: _Reference | None = None
 
 
 def _listed(value: Any) -> Any:
@@ -108,7 +123,7 @@ def _listed(value: Any) -> Any:
     return value if isinstance(value, (list, tuple)) else (value,)
 
 
-_Demands = Annotated[tuple[_Positive, ...], Field(min_length=1), BeforeValidator(_listed)]
+_Demands = Annotated[tuple[_Positive, ...], Field(min_length=1), BeforeValidator(_listed, json_schema_input_type=_Positive | tuple[_Positive, ...])]
 _DEMANDS = ("tokens_per_day", "requests_per_day", "users")
 _OF_USERS = ("sessions_per_user_day", "turns_per_session", "input_tokens_per_turn", "output_tokens_per_turn")
 
@@ -131,7 +146,7 @@ class Demanded(Strict):
     output_tokens_per_turn: _Positive | None = None
     system_prompt_tokens: Annotated[float, Field(ge=0)] | None = None
     context_hit_fraction: _Share | None = None
-    shape: str | None = None
+    shape: _Shape | None = None
     peak_to_mean: Annotated[float, Field(ge=1)] | None = None
     growth_fraction_per_year: Annotated[float, Field(gt=-1)] = 0.0
     years: Annotated[float, Field(ge=0)] = 0.0
@@ -198,7 +213,7 @@ class Trafficked(Drawn):
 class SiteRoom(Strict):
     """A site that takes part of a fleet: as much as this power at the meter feeds; the site's own figure where absent."""
 
-    site: str
+    site: _Site
     facility_power_mw: _Positive | None = None
 
 
@@ -233,8 +248,8 @@ class TroughWork(Strict):
     usable_fraction: _Share
     minimum_h: Annotated[float, Field(ge=0)] = 1.0
     price_usd_per_accelerator_h: _Positive | None = None
-    tier: str | None = None
-    workload: str | None = None
+    tier: Annotated[str, _one_of(get_args(Tier))] | None = None
+    workload: _Workload | None = None
     concurrency: _Positive | None = None
     ttft_s: _Positive | None = None
     tpot_s: _Positive | None = None
@@ -296,7 +311,7 @@ class Day(Strict):
     """A published day of serving: its cost, revenue, margin and split, worked again from its own tokens, prices and hours."""
 
     kind: Literal["day"]
-    reference: str
+    reference: _Reference
 
 
 class OwnershipStudy(Strict):
@@ -308,9 +323,9 @@ class OwnershipStudy(Strict):
     kind: Literal["ownership"]
     accelerators: tuple[str, ...] = Field(min_length=1)
     load_fraction: Annotated[float, Field(gt=0, le=1)]
-    owner: str = "default"
-    site: str = "new-carlisle"
-    reference: str | None = None
+    owner: _Owner = "default"
+    site: _Site = "new-carlisle"
+    reference: _Reference | None = None
     published: str = "owning_hyperscaler"
 
 
@@ -335,7 +350,7 @@ class MarginStudy(Strict):
     discount_fraction: Annotated[tuple[Annotated[float, Field(ge=0, lt=1)], ...], Field(min_length=1)] = (0.0,)
     mix: tuple[MixPart, ...] = ()
     headroom_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.1
-    reference: str | None = None
+    reference: _Reference | None = None
 
     @model_validator(mode="after")
     def _mix_is_whole(self) -> MarginStudy:
@@ -448,7 +463,7 @@ class PlanWorkload(Drawn):
     replicas: Annotated[tuple[str, ...], Field(min_length=1)]
     tokens_per_day: _Positive | tuple[Annotated[float, Field(ge=0)], ...]
     growth_fraction_per_year: Annotated[float, Field(gt=-1)] = 0.0
-    shape: str | None = None
+    shape: _Shape | None = None
     peak_to_mean: Annotated[float, Field(ge=1)] | None = None
     survives_region_loss: bool = False
     trace: str | None = None
@@ -604,7 +619,12 @@ def _cases_of(study: Any) -> Iterator[str]:
 
 
 class Scenario(Strict):
-    """A scenario file."""
+    """A scenario file.
+
+    `title` and `description` say in words what is asked. `base` is the situation, `cases` are named overrides of it. Along `axes` go lists of values, ranges
+    or named sets, of which some may be the scenario's own `sets`; every combination is a point, but those that a condition of `exclude` leaves out. `studies`
+    say what to compute, each by its kind.
+    """
 
     title: str
     description: str = ""

@@ -14,7 +14,7 @@ from typing import Any, get_args
 from accelmodel.catalog.figures import parse, read_toml
 from accelmodel.catalog.imports import aws, litellm, skypilot
 from accelmodel.catalog.imports.gathered import Gathered, Origin
-from accelmodel.catalog.library import Library
+from accelmodel.catalog.library import Library, schema_lines
 from accelmodel.catalog.offers import Currency, Exchange, Snapshot
 from accelmodel.errors import InputError
 from accelmodel.results.store import write
@@ -63,7 +63,7 @@ def import_offers(
         raise InputError("holds no price that the catalogue can use" + (f" ({left_out})" if left_out else ""), file=path)
     header = _header(output.stem, gathered, origin, date, exchange, path) | _sold_by(form, options)
     document = header | _source(header, source, origin, path) | {gathered.kind: [_plain(row) for row in rows]}
-    text = _text(document)
+    text = "\n".join([*schema_lines("offers", output.parent), *_lines(document)]) + "\n"
     snapshot = parse(Snapshot, document, output)
     return Imported(snapshot, output, _write_once(output, text, snapshot), dict(sorted(gathered.skipped.items())))
 
@@ -107,12 +107,8 @@ def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
     return {key: float(value) if isinstance(value, Decimal) else value for key, value in ordered}
 
 
-def _text(document: Mapping[str, Any]) -> str:
-    """A snapshot in TOML, a row a line."""
-    return "\n".join(_lines(document)) + "\n"
-
-
 def _lines(document: Mapping[str, Any]) -> Iterator[str]:
+    """A snapshot in TOML, a row a line."""
     yield "# Written by `accelmodel offers import`. A snapshot is not changed: newer prices are another file."
     for key, value in document.items():
         if key == "exchange":
