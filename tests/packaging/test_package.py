@@ -57,6 +57,6 @@ def test_the_source_distribution_makes_the_same_wheel(wheel, tmp_path):
 def test_the_extras_that_are_documented_exist(wheel):
     metadata = next(text for name, text in contents(wheel).items() if name.endswith(".dist-info/METADATA")).decode()
     declared = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
-    assert {"aws", "docs", "plots", "test"} <= set(declared)
+    assert {"aws", "dask", "docs", "plots", "report", "test"} <= set(declared)
     assert {line.removeprefix("Provides-Extra: ") for line in metadata.split("\n") if line.startswith("Provides-Extra: ")} == set(declared)
     assert "Typing :: Typed" in metadata
