@@ -6,7 +6,7 @@ Counts of one fleet are integers, so these functions take one fleet at a time.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -236,6 +236,12 @@ def size_fleet(demand: Demand, replica: ReplicaSupply, reserve: Reserve, unit: U
         capital_usd=capital_usd,
         annual_cost_usd=annual_cost_usd,
     )
+
+
+def priced(plan: FleetPlan, replica: ReplicaSupply, unit: UnitFigures) -> FleetPlan:
+    """The same fleet at other capital and cost of an accelerator."""
+    capital_usd, annual_cost_usd = _money(unit, plan.accelerators, plan.spare_systems * replica.accelerators_per_system)
+    return replace(plan, capital_usd=capital_usd, annual_cost_usd=annual_cost_usd)
 
 
 def fleet_capacity(

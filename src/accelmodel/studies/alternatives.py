@@ -22,16 +22,16 @@ from accelmodel.economics.curves import compounded
 from accelmodel.economics.margin import margin_fraction, operating_margin_fraction, token_revenue_usd_per_h
 from accelmodel.errors import InputError
 from accelmodel.fleet.demand import Demand
-from accelmodel.fleet.sizing import FleetPlan, ReplicaSupply, size_fleet
+from accelmodel.fleet.sizing import FleetPlan, ReplicaSupply
 from accelmodel.studies.capital import QUARTERS, cost_of_capital, course_of, fleet_of
 from accelmodel.studies.demanded import demands_of, shape_of
 from accelmodel.studies.draws import Array
-from accelmodel.studies.fleet import goodput_of, unit_of
+from accelmodel.studies.fleet import goodput_of
 from accelmodel.studies.inputs import ENGINE, engine_key
 from accelmodel.studies.margin import Served
 from accelmodel.studies.money import Money, ownership_terms
 from accelmodel.studies.points import Point, replica
-from accelmodel.studies.reserves import reserve_of
+from accelmodel.studies.reserves import sized
 from accelmodel.studies.run import Cell, Context
 from accelmodel.studies.scenario import LOAD_KEYS, REPLICA_KEYS, TARGET_KEYS, CashFlowStudy, DemandStudy
 from accelmodel.studies.uncertain import Asked
@@ -391,7 +391,7 @@ class _Draws:
         cell = Cell(self.of.case, self.of.cell.situation, cast(Replica, installed), dataclasses.replace(own, catalog=lib, hour=hour, **changed))
         point = Point(served)
         supply = ReplicaSupply(of.accelerators, of.system.accelerators, goodput_of(point))
-        return size_fleet(demand_of(asked, point, self._peak_to_mean(asked, one)), supply, reserve_of(cell, asked), unit_of(cell, point), asked.years)
+        return sized(cell, point, demand_of(asked, point, self._peak_to_mean(asked, one)), supply, asked)
 
     def _peak_to_mean(self, asked: DemandStudy, one: Mapping[str, float]) -> float:
         """Peak over mean as the study gives it, or that of its shape's hours, which its figure's uncertainty scales."""

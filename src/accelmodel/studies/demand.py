@@ -11,17 +11,17 @@ import numpy as np
 from accelmodel.economics.margin import margin_fraction
 from accelmodel.economics.tokens import TokenRates
 from accelmodel.errors import InputError
-from accelmodel.fleet.demand import Demand, Shape
+from accelmodel.fleet.demand import Shape
 from accelmodel.fleet.schedule import needed_replicas
 from accelmodel.fleet.sites import Placed, Site, place
-from accelmodel.fleet.sizing import FleetPlan, ReplicaSupply, replicas_to_carry, size_fleet
+from accelmodel.fleet.sizing import FleetPlan, ReplicaSupply, replicas_to_carry
 from accelmodel.results.table import table
 from accelmodel.studies.demanded import Asked, cell_of, demands_of, lengths_of, peak_to_mean_of, shape_of
-from accelmodel.studies.fleet import goodput_of, unit_of
+from accelmodel.studies.fleet import goodput_of
 from accelmodel.studies.grid import misfit
 from accelmodel.studies.points import Point
 from accelmodel.studies.proof import Proof, Targets, prefix_hits, prove
-from accelmodel.studies.reserves import reserve_of
+from accelmodel.studies.reserves import sized
 from accelmodel.studies.run import Cell, Context, StudyResult
 from accelmodel.studies.scenario import DemandStudy
 from accelmodel.studies.traces import Trace
@@ -110,7 +110,7 @@ def _fleet(
         if proof.replicas_proven is None:
             return None, [f"{name}: {proof.words}"]
     serving = planned if proof is None or proof.replicas_proven is None else proof.replicas_proven
-    plan = _sized(cell, point, demand, supply, asked, serving)
+    plan = sized(cell, point, demand, supply, asked, serving)
     placed = _placed(context, plan, asked)
     gap = {"bursts and queueing": planned - plan.lower_bound_replicas_peak, "what the simulator found short": serving - planned} | plan.gap
     del gap["headroom"]
@@ -120,14 +120,6 @@ def _fleet(
     words.append(f"{name}: {proof.words}" if proof is not None else f"{name}: no latency targets are given, so that nothing is simulated")
     words += [f"{name}: {one.systems:,} systems at {one.site}, {one.facility_power_mw:,.1f} MW at the meter" for one in placed]
     return row | {"gap": gap, "sites": [vars(one) for one in placed]}, words
-
-
-def _sized(cell: Cell, point: Point, demand: Demand, supply: ReplicaSupply, asked: DemandStudy, serving: int) -> FleetPlan:
-    """The fleet, whose accelerators draw by the load that they have in the mean: the fleet's own, whatever share of loaded hours the situation assumes."""
-    reserve = reserve_of(cell, asked)
-    plan = size_fleet(demand, supply, reserve, unit_of(cell, point), asked.years, serving=serving)
-    loaded = dataclasses.replace(cell, money=dataclasses.replace(cell.money, occupancy=plan.mean_occupancy_fraction))
-    return size_fleet(demand, supply, reserve, unit_of(loaded, point), asked.years, serving=serving)
 
 
 def _placed(context: Context, plan: FleetPlan, asked: DemandStudy) -> list[Placed]:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from accelmodel.catalog.figures import Figure
 from accelmodel.errors import InputError
 from accelmodel.fleet.availability import FailureDomain
-from accelmodel.fleet.sizing import Reserve
+from accelmodel.fleet.demand import Demand
+from accelmodel.fleet.sizing import FleetPlan, ReplicaSupply, Reserve, priced, size_fleet
+from accelmodel.studies.fleet import unit_of
+from accelmodel.studies.points import Point
 from accelmodel.studies.run import Cell
-from accelmodel.studies.scenario import Reserved
+from accelmodel.studies.scenario import DemandStudy, Reserved
 from accelmodel.units import HOURS_PER_YEAR, SECONDS_PER_HOUR
 
 
@@ -27,6 +32,13 @@ def reserve_of(cell: Cell, asked: Reserved) -> Reserve:
         spares_service_fraction=asked.spares_service_fraction,
         correlated_accelerators=asked.correlated_accelerators,
     )
+
+
+def sized(cell: Cell, point: Point, demand: Demand, supply: ReplicaSupply, asked: DemandStudy, serving: int | None = None) -> FleetPlan:
+    """The fleet of a demand, which draws by its own mean load, whatever share of loaded hours the situation assumes."""
+    plan = size_fleet(demand, supply, reserve_of(cell, asked), unit_of(cell, point), asked.years, serving=serving)
+    loaded = dataclasses.replace(cell, money=dataclasses.replace(cell.money, occupancy=plan.mean_occupancy_fraction))
+    return priced(plan, supply, unit_of(loaded, point))
 
 
 def failure_domains(cell: Cell) -> tuple[FailureDomain, ...]:
