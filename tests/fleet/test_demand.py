@@ -74,7 +74,8 @@ def test_context_grows_turn_by_turn(turns, added, answer, prompt, hit, users):
     demand = demand_of_users(Users(users, 2.0, session), peak_to_mean_ratio=1.5)
     assert demand.input_tokens_per_day == pytest.approx(users * 2 * inputs)
     assert demand.output_tokens_per_day == pytest.approx(users * 2 * outputs)
-    assert demand.mean_rates().cached_input_tokens_per_s == pytest.approx(users * 2 * cached / 86_400)
+    rounding = 1e-12 + 1e-14 * users * 2 * inputs / 86_400  # a share of all input tokens: exact to their last digits
+    assert demand.mean_rates().cached_input_tokens_per_s == pytest.approx(users * 2 * cached / 86_400, rel=1e-9, abs=rounding)
 
 
 def test_a_conversation_by_hand():
