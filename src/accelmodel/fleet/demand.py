@@ -109,7 +109,7 @@ class Session:
     def prefix_hit_fraction(self) -> float:
         """Share of the input that a prefix cache serves: all that turn k sends except what the user adds, but for the first turn, whose prompt is new."""
         sent_before = self.input_tokens - self.input_tokens_per_turn - self.system_prompt_tokens / self.turns
-        return self.context_hit_fraction * sent_before / self.input_tokens
+        return max(self.context_hit_fraction * sent_before / self.input_tokens, 0.0)
 
 
 @dataclass(frozen=True)
