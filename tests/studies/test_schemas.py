@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -127,6 +128,41 @@ def test_keys_are_described():
     assert figures["tdp"]["description"].endswith("a figure: power, 10 to 10000 W")
     figure = schemas.schema("accelerators")["definitions"]["Figure"]["properties"]
     assert figure["unit"]["description"] == "`value` and `unit` are as printed"  # not what a column of this name says
+
+
+def tables(part: Any, where: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every table of properties in a schema with its place, but those of a condition: a condition describes nothing."""
+    if isinstance(part, dict):
+        if isinstance(part.get("properties"), dict):
+            yield where, part["properties"]
+        for key, value in part.items():
+            yield from () if key == "if" else tables(value, f"{where}/{key}")
+    elif isinstance(part, list):
+        for number, value in enumerate(part):
+            yield from tables(value, f"{where}/{number}")
+
+
+@pytest.mark.parametrize("kind", schemas.KINDS)
+def test_every_key_of_every_table_is_described(kind):
+    bare = [f"{where}/{key}" for where, table in tables(schemas.schema(kind)) for key, value in table.items() if not value.get("description", "").strip()]
+    assert bare == []
+
+
+def test_what_holds_without_a_key_and_its_unit_are_told():
+    tables = schemas.schema("scenarios")["definitions"]
+    assert tables["Situation"]["properties"]["kv"]["description"].endswith("; bf16 where absent")
+    assert tables["Situation"]["properties"]["power_cap_w"]["description"].startswith("power limit of one accelerator [W]")
+    assert tables["PlanStudy"]["properties"]["budget_usd"]["description"].endswith("[USD]")
+    assert tables["DemandStudy"]["properties"]["window_s"]["default"] == 300.0
+
+
+def test_an_option_says_what_the_key_of_a_scenario_says(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "4000")
+    assert execute(["evaluate", "--help"]) == 0
+    shown = capsys.readouterr().out.casefold()
+    for key, value in schemas.schema("scenarios")["definitions"]["Situation"]["properties"].items():
+        if key != "workload":  # an option gives the lengths themselves
+            assert value["description"].casefold() in shown, key
 
 
 def test_names_are_those_of_ones_own_catalogue_too(tmp_path):

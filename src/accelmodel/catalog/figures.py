@@ -16,6 +16,7 @@ from accelmodel import units
 from accelmodel.errors import InputError
 
 Kind = Literal["published", "measured", "derived", "estimated"]
+FIGURE = "a figure"  # how the description of one begins in a JSON Schema
 Confidence = Literal["official", "press", "analyst", "own"]
 
 
@@ -134,8 +135,9 @@ def of(dimension: str, at_least: float, at_most: float, unit: str = "") -> After
                 raise ValueError(f"{figure.value:g} {figure.unit} is outside the plausible {at_least:g} to {at_most:g} {unit}".rstrip())
         return figure
 
-    words = f"a figure: {dimension}, {at_least:g} to {at_most:g} {unit}".rstrip()
-    return _Demand(check, told={"description": words, "properties": {"unit": {"enum": list(units.CUSTOMARY[dimension])}}})
+    words = f"{FIGURE}: {dimension}, {at_least:g} to {at_most:g} {unit}".rstrip()
+    offered = {"description": f"a unit of {dimension}, as printed", "enum": list(units.CUSTOMARY[dimension])}
+    return _Demand(check, told={"description": words, "properties": {"unit": offered}})
 
 
 Fraction = Annotated[Figure, of("ratio", 0.0, 1.0)]

@@ -133,7 +133,7 @@ class System(Strict):
     title: str
     provider: str
     accelerator: Name
-    accelerators: int = Field(ge=1, le=100_000)
+    accelerators: int = Field(ge=1, le=100_000, description="number of accelerators in the system")
     host_accelerators: int | None = Field(default=None, ge=1, le=1_000)
     aliases: tuple[str, ...] = ()
     sold_within: Name | None = None

@@ -332,9 +332,9 @@ class Snapshot(Strict):
     largest_count: Annotated[int, Field(gt=0)] | None = None
     terms_source: str | None = None
     history: bool = False
-    hour: tuple[HourOffer, ...] = ()
-    token: tuple[TokenOffer, ...] = ()
-    discount: tuple[Discount, ...] = ()
+    hour: tuple[HourOffer, ...] = Field(default=(), description="prices by the hour, a row each")
+    token: tuple[TokenOffer, ...] = Field(default=(), description="prices by the token, a row each")
+    discount: tuple[Discount, ...] = Field(default=(), description="discounts, a row each")
     sources: dict[str, Source] = Field(default_factory=dict)
 
     @model_validator(mode="before")

@@ -14,7 +14,7 @@ HOURS_PER_DAY, HOURS_PER_WEEK = 24, 168
 class Hours(Strict):
     """A value for each hour of a day (24) or a week (168), as published or derived, with unit and source."""
 
-    values: tuple[Annotated[float, Field(ge=0)], ...]
+    values: tuple[Annotated[float, Field(ge=0)], ...] = Field(description="a value an hour, 24 of a day or 168 of a week, in the unit")
     unit: str
     kind: Kind
     source: str | None = None

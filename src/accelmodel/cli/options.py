@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -11,6 +11,7 @@ from typing import Annotated, Any, TypeVar
 import typer
 
 from accelmodel.cli.completion import kinds, names
+from accelmodel.keys import of_scenario
 
 Command = TypeVar("Command", bound=Callable[..., None])
 
@@ -31,55 +32,44 @@ class Shared:
     required: bool = False
 
 
-REPLICA = {
-    "model": Shared(str, "Name, alias or path of a model; a Hugging Face config.json works.", required=True),
-    "system": Shared(str, "Name or path of a system.", required=True),
-    "accelerators": Shared(int, "Accelerators of the replica; the whole system where absent."),
-    "tensor_parallel": Shared(int, "Tensor-parallel ranks; all that remain where absent."),
-    "pipeline_parallel": Shared(int, "Stages that the layers are dealt out to; 1 where absent."),
-    "expert_parallel": Shared(int, "Groups that the routed experts are dealt out to; 1 where absent."),
-    "attention_data_parallel": Shared(int, "Groups of ranks that attend to different requests; 1 where absent."),
-    "context_parallel": Shared(int, "Ranks that one request's tokens are dealt out to; 1 where absent."),
-    "weights": Shared(str, "Dtype of the weights; as published where absent."),
-    "kv": Shared(str, "Dtype of the KV cache; bf16 where absent."),
-    "compute": Shared(str, "Dtype of the arithmetic; as fast as the weights allow where absent."),
-    "engine": Shared(str, "Serving engine; the usual one of the accelerator where absent."),
-    "mode": Shared(str, "How requests are batched: continuous (where absent), static, disaggregated."),
-    "chunk_tokens": Shared(float, "Tokens of a prefill chunk."),
-    "compiled_batch": Shared(int, "Sequences that a compiled step always runs."),
-    "sequence_bucket": Shared(int, "Context tokens that a compiled step always attends to."),
-    "prompt_bucket": Shared(int, "Tokens to a multiple of which prompts are padded."),
-    "speculative_tokens": Shared(int, "Tokens drafted per step; 0 where absent."),
-    "acceptance_fraction": Shared(float, "Probability that a drafted token is accepted."),
-    "draft_model": Shared(str, "Model that drafts; the model's own multi-token prediction where absent."),
-    "power_cap_w": Shared(float, "Power limit of one accelerator."),
-}
-LOAD = {
-    "input_tokens": Shared(float, "Input tokens of a request, cached ones included.", required=True),
-    "output_tokens": Shared(float, "Output tokens of a request.", required=True),
-    "concurrency": Shared(float, "Requests in the system at a time."),
-    "requests_per_s": Shared(float, "Requests per second, instead of --concurrency."),
-    "ttft_s": Shared(float, "Target of the mean time to first token; without a load: the largest load that meets it."),
-    "tpot_s": Shared(float, "Target of the mean time per output token, likewise."),
-    "prefix_hit_fraction": Shared(float, "Share of input tokens that a prefix cache serves; 0 where absent."),
-    "prefix_cache": Shared(str, "Workload with a measured curve of prefix hits: what the spare KV pool serves of it, instead of --prefix-hit-fraction."),
-}
-DRAWN = {
-    "input_variation": Shared(float, "Coefficient of variation of input tokens (lognormal), for percentiles; 0 where absent."),
-    "output_variation": Shared(float, "Coefficient of variation of output tokens, for percentiles; 0 where absent."),
-    "burstiness": Shared(float, "Coefficient of variation of the times between arrivals, for percentiles; 1 (Poisson) where absent."),
-    "seed": Shared(int, "Seed of what is drawn for percentiles; 0 where absent."),
-}
-MONEY = {
-    "offer": Shared(list[str], "A price: by the hour (on-demand, an id) or by the token (a service, an id). May be given twice."),
-    "books": Shared(str, "Whose books: cloud (owns and sells), tenant (rents and sells) or self (serves itself)."),
-    "occupancy": Shared(float, "Share of the hours in which the replica carries the load."),
-    "site": Shared(str, "Site, for tariff and PUE."),
-    "owner": Shared(str, "Whose cost of ownership."),
-    "tier": Shared(str, "Tier of a token price: standard, batch, flex, priority, long (more input than the standard price covers)."),
-    "attribution": Shared(str, "How cost is shared out among input, cached input and output: device-time (where absent), price-weights, blended, output-only."),
-    "purchase_usd": Shared(float, "Purchase price of an accelerator with its share of the server; the owner's where absent."),
-}
+def _options(types: Mapping[str, Any], required: Sequence[str] = (), **held_without: str) -> dict[str, Shared]:
+    """Options by the dictionary of keys, which says what they mean to scenarios too."""
+    said = {name: str(of_scenario(name, held_without.get(name))) for name in types}
+    return {name: Shared(type_, f"{said[name][0].upper()}{said[name][1:]}.", name in required) for name, type_ in types.items()}
+
+
+REPLICA = _options(
+    {
+        **dict.fromkeys(("model", "system"), str),
+        **dict.fromkeys(("accelerators", "tensor_parallel", "pipeline_parallel", "expert_parallel", "attention_data_parallel", "context_parallel"), int),
+        **dict.fromkeys(("weights", "kv", "compute", "engine", "mode"), str),
+        "chunk_tokens": float,
+        **dict.fromkeys(("compiled_batch", "sequence_bucket", "prompt_bucket", "speculative_tokens"), int),
+        "acceptance_fraction": float,
+        "draft_model": str,
+        "power_cap_w": float,
+    },
+    required=("model", "system"),
+)
+LOAD = _options(
+    {
+        **dict.fromkeys(("input_tokens", "output_tokens", "concurrency", "requests_per_s", "ttft_s", "tpot_s", "prefix_hit_fraction"), float),
+        "prefix_cache": str,
+    },
+    required=("input_tokens", "output_tokens"),
+)
+DRAWN = _options(
+    {"input_variation": float, "output_variation": float, "burstiness": float, "seed": int}, input_variation="0", output_variation="0", burstiness="1", seed="0"
+)
+MONEY = _options(
+    {
+        "offer": list[str],
+        "books": str,
+        "occupancy": float,
+        **dict.fromkeys(("site", "owner", "tier", "attribution"), str),
+        "purchase_usd": float,
+    }
+)
 
 # Options that name an entry of a kind.
 _NAMED = {"model": "models", "draft_model": "models", "system": "systems", "prefix_cache": "workloads", "site": "sites", "owner": "ownership"}
@@ -111,7 +101,7 @@ def _parameter(name: str, option: Shared, panel: str) -> inspect.Parameter:
     type_: Any = option.type if option.required else option.type | None
     completer = names(_NAMED[name]) if name in _NAMED else None
     annotated: Any = Annotated  # a type that is only known now
-    annotation = annotated[type_, typer.Option(help=option.help, rich_help_panel=panel, autocompletion=completer)]
+    annotation = annotated[type_, typer.Option(help=option.help.replace("[", "\\["), rich_help_panel=panel, autocompletion=completer)]
     default = inspect.Parameter.empty if option.required else None
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 

@@ -20,9 +20,9 @@ from accelmodel.errors import nearest_name
 class Range(Strict):
     """Values from one end to the other, both included, evenly spaced or by a constant ratio."""
 
-    first: float = Field(alias="from")
-    last: float = Field(alias="to")
-    steps: Annotated[int, Field(ge=2, le=10_000_000)]
+    first: float = Field(alias="from", description="first value, in the key's unit")
+    last: float = Field(alias="to", description="last value, in the key's unit")
+    steps: Annotated[int, Field(ge=2, le=10_000_000, description="number of values, both ends included")]
     scale: Literal["linear", "log"] = "linear"
 
     @model_validator(mode="after")
@@ -41,14 +41,14 @@ class Range(Strict):
 class NamedSet(Strict):
     """Values by a name: a set of the scenario's own, `every` entry of the catalogue, or every system that fits (`fitting`: holds its cell's model)."""
 
-    set: str
+    set: str = Field(description="name of the set")
     values: Annotated[tuple[Any, ...], Field(min_length=1)]
 
 
 class Zipped(Strict):
     """Several keys that go together: the first values, the second values, and so on."""
 
-    zip: Annotated[dict[str, tuple[Any, ...] | Range], Field(min_length=1)]
+    zip: Annotated[dict[str, tuple[Any, ...] | Range], Field(min_length=1, description="keys of a situation, each with a list or range of one length")]
 
     @model_validator(mode="after")
     def _of_one_length(self) -> Zipped:

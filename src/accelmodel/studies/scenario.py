@@ -129,12 +129,9 @@ _OF_USERS = ("sessions_per_user_day", "turns_per_session", "input_tokens_per_tur
 
 
 class Demanded(Strict):
-    """A demand, or several: exactly one of `tokens_per_day` (in the situation's mix of input and output), `requests_per_day` (of the situation's lengths) and
-    `users`, each a number or a list.
+    """A demand, or several: exactly one of tokens, requests and users, each a number or a list; its peak over the mean, and its growth.
 
-    Of users, `sessions_per_user_day` and `turns_per_session` are needed, and `input_tokens_per_turn` and `output_tokens_per_turn`: the context grows by turn.
-    `system_prompt_tokens` stand before it (none), and `context_hit_fraction` of what was sent before is still in the prefix cache (all). The peak over the
-    mean is that of the `shape`, a name of the catalogue, or is given as `peak_to_mean`. Growth compounds over `years`.
+    Of users, all four of sessions, turns and tokens per turn are needed.
     """
 
     tokens_per_day: _Demands | None = None
@@ -173,12 +170,7 @@ class Demanded(Strict):
 
 
 class Reserved(Strict):
-    """What a fleet holds beyond its peak.
-
-    `headroom_fraction` of the replicas is left for bursts and queueing; where absent, as many as the traffic's bursts take. `maintenance_fraction` is drained;
-    enough of the rest is up with the probability `availability_target_fraction`, beside as many as fail at once with what systems share
-    (`correlated_accelerators`); a spare is at hand with `spares_service_fraction`.
-    """
+    """What a fleet holds beyond its peak: headroom, drained replicas, spares, and as many as fail at once."""
 
     headroom_fraction: Annotated[float, Field(ge=0, lt=1)] | None = None
     maintenance_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.02
@@ -196,11 +188,7 @@ class Drawn(Strict):
 
 
 class Trafficked(Drawn):
-    """How requests come, for percentiles and bursts: a trace, or requests that are drawn.
-
-    `percentile` of the requests meet the latency targets of the situation in the busiest `window_s`, by simulation with this `routing`. Where a trace has
-    prefixes, each replica caches `prefix_cache_tokens` of them: what its KV pool spares where absent, none at 0.
-    """
+    """How requests come, for percentiles and bursts: a trace, or requests that are drawn."""
 
     trace: str | None = None
     trace_rate_factor: _Positive = 1.0
@@ -214,15 +202,15 @@ class SiteRoom(Strict):
     """A site that takes part of a fleet: as much as this power at the meter feeds; the site's own figure where absent."""
 
     site: _Site
-    facility_power_mw: _Positive | None = None
+    facility_power_mw: _Positive | None = Field(default=None, description="power at the meter that the fleet may take; the site's own figure where absent")
 
 
 class DemandStudy(Demanded, Reserved, Trafficked):
-    """A fleet for a demand, or for what a trace asks for: its rate x `trace_rate_factor` is then that of the peak. `sites` are filled in order."""
+    """A fleet for a demand, or for what a trace asks for: its rate is then that of the peak."""
 
     kind: Literal["demand"]
     cases: tuple[str, ...] = ()
-    sites: tuple[SiteRoom, ...] = ()
+    sites: tuple[SiteRoom, ...] = Field(default=(), description="sites that are filled in order; none where absent")
     power_diversity_fraction: Annotated[float, Field(gt=0, le=1)] = 1.0
 
     @property
@@ -269,7 +257,7 @@ class TroughWork(Strict):
 class ScheduleStudy(Demanded, Trafficked):
     """A fleet through the hours of its shape's day or week: all of it on, autoscaled, and with other work in the troughs.
 
-    `headroom_fraction` of the replicas is left for bursts and queueing; where absent, as many as the traffic's bursts take. A replica is started `reaction_s`
+    A replica is started `reaction_s`
     and `startup_s` ahead of need, goes when it was not needed for `minimum_on_h`, and the fleet is scaled for `forecast_error_fraction` more than the load, up
     to what the static fleet has. Off, it draws `off_power_fraction` of what it draws idle. Where the situation has latency targets, the busiest hour is put
     through the simulator; requests are those of a `trace` at that hour's rate, or drawn.
@@ -282,9 +270,9 @@ class ScheduleStudy(Demanded, Trafficked):
     reaction_s: Annotated[float, Field(ge=0, le=86_400)] = 60.0
     minimum_on_h: Annotated[float, Field(ge=0, le=24)] = 0.0
     forecast_error_fraction: Annotated[float, Field(ge=0)] = 0.05
-    minimum_replicas: Annotated[int, Field(ge=0)] = 0
+    minimum_replicas: Annotated[int, Field(ge=0)] = Field(default=0, description="replicas that are never switched off")
     off_power_fraction: _Share = 0.0
-    troughs: TroughWork | None = None
+    troughs: TroughWork | None = Field(default=None, description="other work for the hours in which replicas would be off; none where absent")
 
     @model_validator(mode="after")
     def _has_hours_and_lengths(self) -> Self:
@@ -301,8 +289,8 @@ class PriceShock(Strict):
     """Margin of a mix of in-house silicon and a vendor's accelerators when the vendor's price moves."""
 
     kind: Literal["price-shock"]
-    in_house: str
-    vendor: str
+    in_house: str = Field(description="case of the in-house silicon")
+    vendor: str = Field(description="case of the vendor's accelerators")
     in_house_fraction: tuple[_Share, ...] = Field(min_length=1)
     vendor_price_shock_fraction: tuple[Annotated[float, Field(gt=-1)], ...] = Field(min_length=1)
 
@@ -321,7 +309,7 @@ class OwnershipStudy(Strict):
     """
 
     kind: Literal["ownership"]
-    accelerators: tuple[str, ...] = Field(min_length=1)
+    accelerators: tuple[str, ...] = Field(min_length=1, description="accelerators by name")
     load_fraction: Annotated[float, Field(gt=0, le=1)]
     owner: _Owner = "default"
     site: _Site = "new-carlisle"
@@ -333,8 +321,10 @@ class MixPart(Strict):
     """A part of a mix of traffic: a case (its model, tier, cached share), its share of the tokens, and its load hour by hour of a day, flat if absent."""
 
     case: str
-    share: _Share
-    load_by_hour: Annotated[tuple[Annotated[float, Field(ge=0)], ...], Field(min_length=24, max_length=24)] | None = None
+    share: _Share = Field(description="share of the mix's tokens; all shares sum to 1")
+    load_by_hour: Annotated[tuple[Annotated[float, Field(ge=0)], ...], Field(min_length=24, max_length=24)] | None = Field(
+        default=None, description="load of each of the day's 24 hours, in any unit; flat where absent"
+    )
 
 
 class MarginStudy(Strict):
@@ -348,7 +338,7 @@ class MarginStudy(Strict):
     target_margin_fraction: Annotated[float, Field(lt=1)] = 0.30
     overhead_fraction: Annotated[float, Field(ge=0, lt=1)] | None = None
     discount_fraction: Annotated[tuple[Annotated[float, Field(ge=0, lt=1)], ...], Field(min_length=1)] = (0.0,)
-    mix: tuple[MixPart, ...] = ()
+    mix: tuple[MixPart, ...] = Field(default=(), description="parts of a mix of traffic; each case on its own where absent")
     headroom_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.1
     reference: _Reference | None = None
 
@@ -374,17 +364,12 @@ _Change = Annotated[float, Field(gt=-1, le=10, strict=True)]
 class PriceCut(Strict):
     """A fall of the price of tokens at once, at some year."""
 
-    year: Annotated[float, Field(ge=0)]
-    fraction: _Share
+    year: Annotated[float, Field(ge=0, description="when it falls, in years from the first day")]
+    fraction: _Share = Field(description="share of the price that goes")
 
 
 class _OverTime(Strict):
-    """How a fleet goes through time; changes are per year and compound from the first day.
-
-    `purchase_fractions` are bought quarter by quarter; tokens sell at a price that changes by `price_change_fraction_per_year`, and the same hardware serves
-    `speedup_fraction_per_year` more of them as its software learns. Each doubling of what has been bought leaves `progress_fraction` of its price. Cost of
-    capital, lives and tax are the owner's where not given.
-    """
+    """How a fleet goes through time; changes are per year and compound from the first day."""
 
     fleet_accelerators: _Count
     purchase_fractions: Annotated[tuple[_Share, ...], Field(min_length=1)] = (1.0,)
@@ -402,7 +387,7 @@ class RefreshAt(Strict):
     """Equipment that takes the place of the first at some year, as much of it as the same power runs."""
 
     case: str
-    year: _Positive
+    year: _Positive = Field(description="when it takes their place, in years from the first day")
 
 
 class CashFlowStudy(_OverTime):
@@ -410,9 +395,9 @@ class CashFlowStudy(_OverTime):
 
     kind: Literal["cash-flow"]
     cases: tuple[str, ...] = ()
-    years: _Years | None = None
-    equipment_life_years: _Years | None = None
-    refresh: RefreshAt | None = None
+    years: _Years | None = Field(default=None, description="years looked at; the life of the equipment where absent")
+    equipment_life_years: _Years | None = Field(default=None, description="years that the equipment lives; the owner's where absent")
+    refresh: RefreshAt | None = Field(default=None, description="other equipment that comes in its place; the same again where absent")
 
 
 class CapitalStudy(_OverTime):
@@ -427,17 +412,17 @@ class RefreshStudy(_OverTime):
     """Keep equipment that is paid for, or buy another generation for the same power: by cost per token, by margin per megawatt, by NPV over some years."""
 
     kind: Literal["refresh"]
-    keep: str
-    refresh: Annotated[tuple[str, ...], Field(min_length=1)]
-    years: Annotated[tuple[_Years, ...], Field(min_length=1)] = (3.0, 5.0)
+    keep: str = Field(description="case of the equipment that is paid for")
+    refresh: Annotated[tuple[str, ...], Field(min_length=1, description="cases of equipment that may take its place")]
+    years: Annotated[tuple[_Years, ...], Field(min_length=1)] = Field(default=(3.0, 5.0), description="horizons of the net present value, in whole quarters")
 
 
 class Parity(Strict):
     """The hourly price, or the purchase, at which an accelerator's tokens cost what a baseline's cost, each case at its own load or latency targets."""
 
     kind: Literal["parity"]
-    subjects: Annotated[tuple[str, ...], Field(min_length=1)]
-    baselines: Annotated[tuple[str, ...], Field(min_length=1)]
+    subjects: Annotated[tuple[str, ...], Field(min_length=1, description="cases whose price is asked for")]
+    baselines: Annotated[tuple[str, ...], Field(min_length=1, description="cases whose cost per token is to be met")]
 
 
 _Quarter = Annotated[str, Field(pattern=r"^\d{4}Q[1-4]$")]
@@ -452,15 +437,13 @@ class Slices(Strict):
 
 
 class PlanWorkload(Drawn):
-    """A workload of a plan: its load, targets and prices from `case`, the replicas that may serve it from one case per system.
+    """A workload of a plan. Requests of a trace keep its bursts; their lengths are brought to the workload's means.
 
-    `tokens_per_day` (input and output) is one number that grows by `growth_fraction_per_year`, or one a quarter, 0 before it begins; its peak over the mean is
-    its `shape`'s or given as `peak_to_mean`. Its requests are those of `trace`, with the trace's bursts, their lengths brought to the workload's means; or
-    drawn. `percentile` of them meet the latency targets in the simulator.
+    `tokens_per_day` (input and output) is one number that grows, or one a quarter, 0 before it begins.
     """
 
-    case: str | None = None
-    replicas: Annotated[tuple[str, ...], Field(min_length=1)]
+    case: str | None = Field(default=None, description="case of its load, targets and prices; the base where absent")
+    replicas: Annotated[tuple[str, ...], Field(min_length=1, description="cases of replicas that may serve it, one per system")]
     tokens_per_day: _Positive | tuple[Annotated[float, Field(ge=0)], ...]
     growth_fraction_per_year: Annotated[float, Field(gt=-1)] = 0.0
     shape: _Shape | None = None
@@ -491,18 +474,15 @@ class SupplyFrom(Strict):
 
 
 class PlanSystem(Strict):
-    """A system of a plan: what can be delivered, what stands already, how long it lives; by `rent` (an offer by the hour) it is rented, and costs no capital.
+    """A system of a plan: what can be delivered, what stands already, how long it lives."""
 
-    Without `supply` there is no limit; an order comes after `lead_quarters`, and the first is placed in the first quarter. `sites` are all where absent.
-    """
-
-    lead_quarters: Annotated[int, Field(ge=0)] = 0
-    supply: tuple[SupplyFrom, ...] | None = None
-    in_place: dict[Name, Annotated[int, Field(ge=0)]] = Field(default_factory=dict)
-    in_place_age_quarters: Annotated[int, Field(ge=0)] = 0
-    life_years: _Years | None = None
-    sites: tuple[str, ...] | None = None
-    rent: str | None = None
+    lead_quarters: Annotated[int, Field(ge=0)] = Field(default=0, description="from an order to its delivery; the first order is placed in the first quarter")
+    supply: tuple[SupplyFrom, ...] | None = Field(default=None, description="systems deliverable a quarter, step by step; no limit where absent")
+    in_place: dict[Name, Annotated[int, Field(ge=0)]] = Field(default_factory=dict, description="systems that stand at the start, by site; none where absent")
+    in_place_age_quarters: Annotated[int, Field(ge=0)] = Field(default=0, description="age of what stands at the start")
+    life_years: _Years | None = Field(default=None, description="years that the equipment lives; the owner's where absent")
+    sites: tuple[str, ...] | None = Field(default=None, description="sites where it may stand; all where absent")
+    rent: str | None = Field(default=None, description="offer by the hour at which it is rented, and costs no capital; bought where absent")
     price_change_fraction_per_year: _Change = 0.0
 
 
@@ -510,8 +490,8 @@ class PowerFrom(Strict):
     """IT power of a site, or its draw at the meter, from a quarter on; of both the smaller counts."""
 
     quarter: _Quarter
-    it_mw: Annotated[float, Field(ge=0)] | None = None
-    facility_mw: Annotated[float, Field(ge=0)] | None = None
+    it_mw: Annotated[float, Field(ge=0)] | None = Field(default=None, description="IT power; no limit of its own where absent")
+    facility_mw: Annotated[float, Field(ge=0)] | None = Field(default=None, description="draw at the meter; no limit of its own where absent")
 
     @model_validator(mode="after")
     def _says_power(self) -> PowerFrom:
@@ -521,18 +501,18 @@ class PowerFrom(Strict):
 
 
 class PlanSite(Strict):
-    """A site of a plan: the region that it fails with (itself where absent), and its power by quarter, none before the first step; no limit where absent."""
+    """A site of a plan: what it fails with, and its power by quarter, none before the first step; no limit where absent."""
 
-    region: str | None = None
-    power: tuple[PowerFrom, ...] | None = None
+    region: str | None = Field(default=None, description="what the site is lost together with; itself where absent")
+    power: tuple[PowerFrom, ...] | None = Field(default=None, description="power from each quarter on")
 
 
 class PlanProof(Strict):
     """How a plan is put through the simulator: cells of at most so many replicas, the busiest window of so many seconds, this many repairs at most."""
 
-    cell_replicas: _Count = 64
-    window_s: _Positive = 300.0
-    rounds: _Count = 8
+    cell_replicas: _Count = Field(default=64, description="most replicas that one simulation holds")
+    window_s: _Positive = Field(default=300.0, description="length of the busiest window that is judged")
+    rounds: _Count = Field(default=8, description="most repairs of the plan")
 
 
 class PlanStudy(Reserved):
@@ -543,22 +523,24 @@ class PlanStudy(Reserved):
     """
 
     kind: Literal["plan"]
-    first_quarter: _Quarter
-    quarters: Annotated[int, Field(ge=1, le=60)]
-    workloads: Annotated[dict[Name, PlanWorkload], Field(min_length=1)]
-    systems: Annotated[dict[str, PlanSystem], Field(min_length=1)]
-    sites: Annotated[dict[str, PlanSite], Field(min_length=1)]
+    first_quarter: _Quarter = Field(description="first quarter of the plan, such as 2025Q4")
+    quarters: Annotated[int, Field(ge=1, le=60, description="number of quarters")]
+    workloads: Annotated[dict[Name, PlanWorkload], Field(min_length=1, description="workloads by name")]
+    systems: Annotated[dict[str, PlanSystem], Field(min_length=1, description="systems by name")]
+    sites: Annotated[dict[str, PlanSite], Field(min_length=1, description="sites by name")]
     objective: Literal["cost", "margin"] = "cost"
-    budget_usd: _Positive | None = None
-    budget_usd_per_quarter: _Positive | tuple[Annotated[float, Field(ge=0)], ...] | None = None
+    budget_usd: _Positive | None = Field(default=None, description="most capital in all; no limit where absent")
+    budget_usd_per_quarter: _Positive | tuple[Annotated[float, Field(ge=0)], ...] | None = Field(
+        default=None, description="most capital by quarter, one number or a list; no limit where absent"
+    )
     price_change_fraction_per_year: _Change = 0.0
     cost_of_capital_fraction: _Below1 | None = None
     horizon_value: Literal["annuity", "book", "none"] = "annuity"
     power_diversity_fraction: Annotated[float, Field(gt=0, le=1)] = 1.0
     headroom_fraction: _Below1 = 0.1
     gap_fraction: _Below1 = 1e-3
-    time_limit_s: _Positive = 60.0
-    proof: PlanProof = PlanProof()
+    time_limit_s: _Positive = Field(default=60.0, description="time that the solver may take for one plan")
+    proof: PlanProof = Field(default=PlanProof(), description="how the plan is put through the simulator")
 
     @model_validator(mode="after")
     def _regions_say_what_fails_together(self) -> PlanStudy:
@@ -572,7 +554,7 @@ class PlanPart(Strict):
     bound to its cost, its proofs, or what it would cost with each system alone."""
 
     kind: Literal["plan-part"]
-    of: str
+    of: str = Field(description="name of the plan's study")
     part: Literal["sites", "workloads", "shadow-prices", "bound", "proofs", "single-systems"]
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
@@ -17,9 +17,9 @@ from pydantic import TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
-from accelmodel import columns
+from accelmodel import keys
 from accelmodel.catalog.entries import RECORDS
-from accelmodel.catalog.figures import Source, Strict, read_toml
+from accelmodel.catalog.figures import FIGURE, Source, Strict, read_toml
 from accelmodel.catalog.library import Library, schema_file, schema_lines, shipped_root
 from accelmodel.catalog.offers import INHERITED, Currency
 from accelmodel.errors import InputError
@@ -70,9 +70,8 @@ class _Toml(GenerateJsonSchema):
     def model_schema(self, schema: core_schema.ModelSchema) -> JsonSchemaValue:
         bases = [base for base in schema["cls"].__mro__ if issubclass(base, Strict) and base is not Strict]
         words = [" ".join((base.__doc__ or "").split()) for base in bases]
-        # Keys of a scenario that are columns' names mean what the columns do; an entry's may not.
-        known = _columns() if schema["cls"].__module__.startswith("accelmodel.studies.") else {}
-        return _described(super().model_schema(schema), words, {"kind": words[0].partition(". ")[0], **_COMMON, **known})
+        known = keys.of_scenario if schema["cls"].__module__.startswith("accelmodel.studies.") else keys.of_entry
+        return _described(super().model_schema(schema), words, known)
 
     def field_title_should_be_set(self, schema: Any) -> bool:  # noqa: ARG002
         return False
@@ -93,7 +92,13 @@ class _Toml(GenerateJsonSchema):
         tag = str(schema["discriminator"])
         records = super().tagged_union_schema(schema)["discriminator"]["mapping"]
         chosen = [{"if": {"properties": {tag: {"const": value}}}, "then": {"$ref": record}} for value, record in records.items()]
-        return {"type": "object", "properties": {tag: {"enum": list(records)}}, "required": [tag], "allOf": chosen, **_offered(*records.values())}
+        return {
+            "type": "object",
+            "properties": {tag: {"description": "which kind of record this is: decides its other keys", "enum": list(records)}},
+            "required": [tag],
+            "allOf": chosen,
+            **_offered(*records.values()),
+        }
 
 
 def _offered(*records: str) -> dict[str, Any]:
@@ -104,35 +109,28 @@ def _offered(*records: str) -> dict[str, Any]:
 # Descriptions
 
 
-# Keys that mean the same in every file.
-_COMMON = {
-    "name": "what it is called",
-    "title": "what people call it",
-    "aliases": "other names that mean the same",
-    "date": "the day, month or year when it held",
-    "source": "a key of sources.toml",
-    "note": "what a reader should know",
-    "cases": "cases to run over; where absent all of them, or the base alone",
-}
-
-
-def _described(table: JsonSchemaValue, words: Iterable[str], otherwise: Mapping[str, str]) -> JsonSchemaValue:
-    """A table's schema whose keys are described by the sentences that name them in the records' docstrings, or else as said `otherwise`."""
+def _described(table: JsonSchemaValue, words: Iterable[str], known: Callable[[str], str | None]) -> JsonSchemaValue:
+    """A table's schema whose keys are described by the sentences that name them in the records' docstrings, at the field, or else in the dictionary of keys."""
     sentences = [sentence for text in words for sentence in re.split(r"(?<=[.;:])\s+(?=[A-Z`])", text)]
     for key, value in table.get("properties", {}).items():
         told = [sentence.rstrip(".;:") for sentence in sentences if f"`{key}`" in sentence]
-        said = "; ".join([*told, value["description"]] if "description" in value else told) or otherwise.get(key)
+        own = value.get("description", "")
+        if key == "kind" and "const" in value:
+            told = [sentences[0].rstrip(".;:")]
+        if not told and (not own or own.startswith(FIGURE)):
+            told = list(filter(None, [known(key)]))
+        said = "; ".join([*told, *filter(None, [own])])
         if said:
             plain = {name: part for name, part in value.items() if name != "description"}
             # Beside a reference, draft 7 reads nothing.
-            table["properties"][key] = {"description": said, **({"allOf": [plain]} if "$ref" in plain else plain)}
+            table["properties"][key] = {"description": _measured(key, said), **({"allOf": [plain]} if "$ref" in plain else plain)}
     return table
 
 
-@functools.cache
-def _columns() -> dict[str, str]:
-    """What the dictionary of columns says of each, with its unit."""
-    return {name: column.description + ("" if column.unit == "1" else f" [{column.unit}]") for name, column in columns.COLUMNS.items()}
+def _measured(key: str, said: str) -> str:
+    """A description with the unit that the key's name ends in, where it does not say it."""
+    unit = keys.unit(key)
+    return said if not unit or "[" in said else f"{said} [{unit}]"
 
 
 # Names
@@ -201,7 +199,7 @@ def _snapshot(found: dict[str, Any]) -> None:
         row["required"] = [key for key in row["required"] if key not in (*INHERITED[rows], "snapshot")]
         row["properties"] = {key: value for key, value in row["properties"].items() if key not in ("snapshot", "less")}
         if "currency" in row["properties"]:
-            row["properties"]["currency"] = {"enum": list(get_args(Currency))}
+            row["properties"]["currency"] = {"description": keys.of_entry("currency"), "enum": list(get_args(Currency))}
 
 
 def _calibration(found: dict[str, Any]) -> None:

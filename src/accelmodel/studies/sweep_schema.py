@@ -23,7 +23,7 @@ class Top(_Grouped):
 
     kind: Literal["top"]
     column: str
-    order: Literal["lowest", "highest"] = "lowest"
+    order: Literal["lowest", "highest"] = Field(default="lowest", description="whether the lowest or the highest come first")
     count: Annotated[int, Field(ge=1, le=1000)] = 10
 
 
@@ -34,8 +34,8 @@ class Frontier(_Grouped):
     """
 
     kind: Literal["frontier"]
-    minimise: tuple[str, ...] = ()
-    maximise: tuple[str, ...] = ()
+    minimise: tuple[str, ...] = Field(default=(), description="columns of which less is better")
+    maximise: tuple[str, ...] = Field(default=(), description="columns of which more is better")
     resolution_fraction: Annotated[float, Field(gt=0, le=1)] | None = None
 
     @model_validator(mode="after")
@@ -51,7 +51,9 @@ class Quantiles(_Grouped):
 
     kind: Literal["quantiles"]
     columns: Annotated[tuple[str, ...], Field(min_length=1)]
-    quantiles: Annotated[tuple[Annotated[float, Field(ge=0, le=1)], ...], Field(min_length=1)] = (0.1, 0.5, 0.9)
+    quantiles: Annotated[tuple[Annotated[float, Field(ge=0, le=1)], ...], Field(min_length=1)] = Field(
+        default=(0.1, 0.5, 0.9), description="shares of the points that a value is not exceeded by"
+    )
 
 
 class Histogram(_Grouped):
@@ -59,8 +61,8 @@ class Histogram(_Grouped):
 
     kind: Literal["histogram"]
     column: str
-    first: float = Field(alias="from")
-    last: float = Field(alias="to")
+    first: float = Field(alias="from", description="lower edge of the first interval, in the column's unit")
+    last: float = Field(alias="to", description="upper edge of the last interval, in the column's unit")
     bins: Annotated[int, Field(ge=1, le=100_000)] = 20
     scale: Literal["linear", "log"] = "linear"
 
@@ -88,9 +90,11 @@ class SweepStudy(Strict):
     cases: tuple[str, ...] = ()
     points: bool = False
     columns: tuple[str, ...] = ("time_to_first_token_s", "time_per_output_token_s", "output_tokens_per_s", "power_w", "cost_usd_per_mtok")
-    reductions: dict[Name, Reduction] = Field(default_factory=dict)
+    reductions: dict[Name, Reduction] = Field(default_factory=dict, description="tables by name that are made of the points while they pass")
     limits: dict[str, float] = Field(default_factory=dict)
-    chunk_points: Annotated[int, Field(ge=1, le=1 << 26)] | None = None
+    chunk_points: Annotated[int, Field(ge=1, le=1 << 26)] | None = Field(
+        default=None, description="points of a chunk; 2^20 where rows are written, else 2^22, where absent"
+    )
     illegal: Literal["leave-out", "refuse"] = "leave-out"
 
     @model_validator(mode="after")

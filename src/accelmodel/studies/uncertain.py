@@ -19,9 +19,13 @@ class InputRange(Strict):
     `group` names inputs that move together ("": none, where the usual one is not meant); `fixed` holds the input at its value.
     """
 
-    low: float | None = None
+    low: float | None = Field(
+        default=None, description="low end of its range, the 5th percentile of a log-normal, in the input's unit; the figure's where absent"
+    )
     value: float | None = None
-    high: float | None = None
+    high: float | None = Field(
+        default=None, description="high end of its range, the 95th percentile of a log-normal, in the input's unit; the figure's where absent"
+    )
     distribution: Literal["uniform", "triangular", "log-normal"] | None = None
     group: str | None = None
     fixed: bool = False
@@ -64,7 +68,7 @@ class UncertaintyStudy(Uncertainly):
     kind: Literal["uncertainty"]
     cases: tuple[str, ...] = ()
     columns: tuple[str, ...] = ()
-    decide_by: str | None = None
+    decide_by: str | None = Field(default=None, description="outcome by which a case is the best; cost_usd_per_mtok where absent")
     target_margin_fraction: Annotated[float, Field(lt=1)] = 0.30
 
 
@@ -78,7 +82,7 @@ class SensitivityStudy(Uncertainly):
     case: str | None = None
     against: tuple[str, ...] = ()
     outcome: str = "cost_usd_per_mtok"
-    indices: bool = False
+    indices: bool = Field(default=False, description="whether Sobol indices are computed")
     index_draws: _Draws = 1_024
 
 
@@ -91,8 +95,8 @@ class BreakEvenStudy(Asked):
     against: tuple[str, ...] = ()
     outcome: str = "cost_usd_per_mtok"
     target: float | None = None
-    low: float | None = None
-    high: float | None = None
+    low: float | None = Field(default=None, description="from where the input is searched, in its unit; the low end of its range where absent")
+    high: float | None = Field(default=None, description="up to where the input is searched, in its unit; the high end of its range where absent")
 
     @model_validator(mode="after")
     def _one_thing_is_asked(self) -> BreakEvenStudy:
