@@ -9,7 +9,7 @@ import pytest
 
 import accelmodel as am
 from accelmodel.cli.main import execute
-from accelmodel.reports.numbers import digits
+from accelmodel.numbers import digits
 
 
 @pytest.fixture(scope="module")

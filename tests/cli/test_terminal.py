@@ -10,9 +10,10 @@ import pytest
 from rich.console import Console
 
 import accelmodel as am
-from accelmodel.reports import layout, numbers, terminal
+from accelmodel import numbers
+from accelmodel.numbers import number, percent, ratio, text
+from accelmodel.reports import layout, terminal
 from accelmodel.reports.layout import Column, print_columns
-from accelmodel.reports.numbers import number, percent, ratio, text
 from accelmodel.reports.terminal import label, print_rows, print_run
 
 
@@ -130,6 +131,14 @@ def test_mixed_units_are_written_by_row() -> None:
     rows = [{"quantity": quantity, "value": value, "unit": unit} for quantity, (value, unit) in lines.items()]
     shown = printed(80, print_rows, rows, ["quantity", "value", "unit"])
     assert [line.split(maxsplit=1)[1].strip() for line in shown[-3:]] == ["87,072 USD", "84.5 %", "–"]
+
+
+def test_an_input_that_is_a_ratio_is_no_percentage() -> None:
+    pue = {"input": "sites.here.pue", "input_name": "PUE", "input_low": 1.1, "input_value": 1.15, "input_high": 1.15, "unit": "1"}
+    share = {"input": "ownership.us.occupancy", "input_name": "occupancy", "input_low": 0.4, "input_value": 0.6, "input_high": 0.8, "unit": "1"}
+    change = {"input": "price_change_fraction_per_year", "input_name": "change", "input_low": -0.9, "input_value": 0.0, "input_high": 2.0, "unit": "1"}
+    shown = printed(80, print_rows, [pue, share, change], ["input_name", "input_low", "input_high", "unit"])
+    assert [line.split() for line in shown[-3:]] == [["PUE", "1.10", "1.15"], ["occupancy", "40", "%", "80", "%"], ["change", "-90", "%", "200", "%"]]
 
 
 @pytest.fixture(scope="module")

@@ -153,7 +153,7 @@ def test_json_of_the_run_has_what_the_answer_says(folder: Path, written: dict[st
     """The cheapest tokens by the run's summary are those of the page's first sentence."""
     best = json.loads((folder / "run.json").read_text())["studies"]["frontier"]["summary"]["models"]["llama-3.1-8b"]["cheapest"]
     page = written["html"].read_text(encoding="utf-8")
-    from accelmodel.reports.numbers import digits
+    from accelmodel.numbers import digits
 
     said = f"&#x27;{best['case']}&#x27; with {best['concurrency']:g} requests at a time has the cheapest tokens: {digits(best['cost_usd_per_mtok'])} USD/Mtok"
     assert said in page

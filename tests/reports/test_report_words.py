@@ -52,7 +52,7 @@ def test_a_plan_says_where_it_ends_and_how_good_it_is():
     rows.append({"quarter": "2027Q2", "systems": 30, "fleet_accelerators": 1920, "it_power_mw": 1.5, "served_fraction": 0.98, "cost_usd": 3e6})
     said = answer("plan", rows, {"present_cost_usd": 3.5e6, "gap_fraction": 0.001})
     assert said[0] == "The plan from 2027Q1 to 2027Q2 has at last 30 systems of 1,920 accelerators and 1.50 MW of IT power."
-    assert said[1] == "Its present cost is 3.50 M USD, at most 0.100 % above the best possible."
+    assert said[1] == "Its present cost is 3.50 M USD, at most 0.100 % above the best possible with these reserves."
     assert said[2] == "At least 98 % of the requests are served in every quarter."
     drawn = {chart.title: chart for chart in charts("plan", rows, {})}
     assert list(drawn["Power by quarter"].series[0].y) == [0.5, 1.5]

@@ -225,7 +225,7 @@ def test_the_estimated_model_is_the_first_assumption_and_the_estimated_traffic_i
     first, *others = ran("rainier").assumptions
     assert first.name == "model"
     assert "'claude-class-moe' is an estimate in every figure" in first.text
-    assert sum(one.name == "workload" and "(estimated)" in one.text for one in others) == 3
+    assert sum(one.name == "workload" and "(estimated" in one.text for one in others) == 3
     assert ran("rainier").document()["assumptions"][0]["text"] == first.text
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from accelmodel.columns import HIGH, LOW
-from accelmodel.reports.numbers import number, text
+from accelmodel.numbers import number, text
 from accelmodel.reports.terminal import in_words, label, with_unit
 from accelmodel.reports.words import SPEED_OF_INTEREST
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from accelmodel.columns import Column, column
 from accelmodel.errors import InputError
+from accelmodel.numbers import UNKNOWN, number, percent
 from accelmodel.reports import charts, words
 from accelmodel.reports.layout import Column as Shown
-from accelmodel.reports.numbers import UNKNOWN, number, percent
 from accelmodel.reports.terminal import ASSUMPTIONS_SHOWN, in_words, label, replica_in_words, table_columns
 from accelmodel.studies.saved import SavedRun
 

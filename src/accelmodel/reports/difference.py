@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from accelmodel.columns import column
+from accelmodel.numbers import UNKNOWN, digits, number
 from accelmodel.reports.layout import Column, heading, print_columns, say
-from accelmodel.reports.numbers import UNKNOWN, digits, number
 from accelmodel.reports.terminal import cell, label
 from accelmodel.studies.changes import ABSENT, is_figure
 from accelmodel.studies.decomposition import ORDERS

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from accelmodel.columns import COLUMNS, HIGH, LOW
+from accelmodel.numbers import digits, percent, text
 from accelmodel.reports.layout import say
-from accelmodel.reports.numbers import digits, percent, text
 from accelmodel.reports.terminal import label, print_sources
 
 if TYPE_CHECKING:

@@ -6,9 +6,9 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
+from accelmodel.numbers import number
 from accelmodel.reports.charts import Chart, Series
 from accelmodel.reports.content import Study
-from accelmodel.reports.numbers import number
 from accelmodel.reports.terminal import with_unit
 from accelmodel.studies.measured_frontier import Measured, measured_frontier
 

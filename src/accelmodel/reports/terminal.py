@@ -10,8 +10,8 @@ from rich.console import Console
 
 from accelmodel.catalog.compare import CHANGES
 from accelmodel.columns import HIGH, LOW, OF_INPUTS, column
+from accelmodel.numbers import UNKNOWN, is_share, measured, number, percent, ratio, text
 from accelmodel.reports.layout import Column, fits, heading, print_columns, say
-from accelmodel.reports.numbers import UNKNOWN, number, percent, ratio, text
 
 if TYPE_CHECKING:
     from accelmodel.catalog.checks import Finding
@@ -114,7 +114,7 @@ def table_columns(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> li
         words, unit = label(name)
         numeric = column(name).type in ("float", "integer")
         if mixed and name in _MIXED:
-            cells = [_mixed(value, str(row["unit"])) for value, row in zip(values, rows, strict=True)]
+            cells = [in_own_unit(row, name) for row in rows]
         elif unit == "s" and all(value is None or value < 1.0 for value in values):
             unit, cells = "ms", [number(None if value is None else value * 1e3) for value in values]
         else:
@@ -124,8 +124,10 @@ def table_columns(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> li
     return found
 
 
-def _mixed(value: object, unit: str) -> str:
-    return f"{percent(value)} %" if unit == "1" and value is not None else text(value, unit)
+def in_own_unit(row: Mapping[str, Any], name: str) -> str:
+    """A value of a row with the row's unit. Without a unit it is in percent, but of an input that goes beyond 1, such as a PUE."""
+    span = (value for key, value in row.items() if key.startswith("input_") and isinstance(value, (int, float)))
+    return measured(row.get(name), str(row["unit"]), as_share=not row.get("input") or is_share(str(row["input"]), *span))
 
 
 def print_rows(rows: Sequence[Mapping[str, Any]], names: Sequence[str], console: Console) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from accelmodel.reports.numbers import number, percent
-from accelmodel.reports.terminal import in_words, span, with_unit
+from accelmodel.numbers import number, percent
+from accelmodel.reports.terminal import in_own_unit, in_words, span, with_unit
 
 Row = Mapping[str, Any]
 SPEED_OF_INTEREST = 50.0  # tokens/s per user that people who know frontiers ask about
@@ -227,7 +227,8 @@ def _plan(rows: Sequence[Row], summary: Mapping[str, Any]) -> Iterator[str]:
     said = f"The plan {over} has at last {number(last['systems'])} systems of {number(last['fleet_accelerators'])} accelerators"
     yield said + (f" and {_q(last, 'it_power_mw')} of IT power." if last.get("it_power_mw") is not None else ".")
     if summary.get("present_cost_usd") is not None and summary.get("gap_fraction") is not None:
-        yield f"Its present cost is {_q(summary, 'present_cost_usd')}, at most {percent(summary['gap_fraction'])} % above the best possible."
+        above = f"at most {percent(summary['gap_fraction'])} % above the best possible with these reserves"
+        yield f"Its present cost is {_q(summary, 'present_cost_usd')}, {above}."
     least = _least(rows, "served_fraction")
     if least is not None:
         yield (
@@ -263,7 +264,7 @@ def _break_even(rows: Sequence[Row], _summary: Mapping[str, Any]) -> Iterator[st
         if row.get("break_even_value") is None:
             yield f"'{row['subject']}' and '{row['baseline']}' are equal at no value of {row['input_name']} that was searched."
         else:
-            value = f"{percent(row['break_even_value'])} %" if row["unit"] == "1" else f"{number(row['break_even_value'])} {row['unit']}"
+            value = in_own_unit(row, "break_even_value")
             better = f"below it '{row['better_below']}' is better, above it '{row['better_above']}'"
             yield f"'{row['subject']}' equals '{row['baseline']}' at a {row['input_name']} of {value}; {better}."
 

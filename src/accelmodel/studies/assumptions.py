@@ -10,6 +10,7 @@ import numpy as np
 from accelmodel.catalog.figures import Figure
 from accelmodel.core.replica import Replica
 from accelmodel.errors import InputError
+from accelmodel.numbers import number, text
 from accelmodel.studies.money import DEVICE_TIME, Money
 
 
@@ -23,10 +24,14 @@ class Assumption:
     source: str | None = None
 
 
+def how_known(figure: Figure) -> str:
+    """A figure's kind, and its range where it has one, in its unit."""
+    spread = "" if figure.low is None or figure.high is None else f", {number(figure.low)} to {number(figure.high)}"
+    return f"{figure.kind}{spread}"
+
+
 def _range(figure: Figure) -> str:
-    spread = "" if figure.low is None or figure.high is None else f", {figure.low:,g} to {figure.high:,g}"
-    unit = "" if figure.unit == "1" else f" {figure.unit}"
-    return f"{figure.value:,g}{unit} ({figure.kind}{spread})"
+    return f"{text(figure.value, figure.unit)} ({how_known(figure)})"
 
 
 def of_replica(replica: Replica) -> Iterator[Assumption]:
@@ -42,8 +47,8 @@ def of_replica(replica: Replica) -> Iterator[Assumption]:
         )
     if replica.has_experts and "moe" in replica.calibration.spreads:
         width = replica.calibration.spreads["moe"].time_to_first_token.si
-        text = f"few mixtures of experts were measured on the software of '{replica.accelerator.name}', first tokens up to {width:g} times later than predicted"
-        yield Assumption(1, "experts", text, replica.calibration.name)
+        few = f"few mixtures of experts were measured on the software of '{replica.accelerator.name}', first tokens up to {width:g} times later than predicted"
+        yield Assumption(1, "experts", few, replica.calibration.name)
     if replica.accelerator.derivation is not None:
         derivation = replica.accelerator.derivation
         factors = ", ".join(f"{name} x {figure.value:g}" for name, figure in derivation.factors.items())
@@ -52,8 +57,8 @@ def of_replica(replica: Replica) -> Iterator[Assumption]:
     spread = replica.spread
     if spread is not None:
         ttft, tpot, throughput = (figure.si for figure in (spread.time_to_first_token, spread.time_per_output_token, spread.throughput))
-        text = f"90 % of measurements lie within x/ {ttft:g} of TTFT, x/ {tpot:g} of TPOT, x/ {throughput:g} of throughput"
-        yield Assumption(4, "accuracy", f"{replica.model.name} on {replica.accelerator.name}: {text}", replica.calibration.name)
+        within = f"90 % of measurements lie within x/ {ttft:g} of TTFT, x/ {tpot:g} of TPOT, x/ {throughput:g} of throughput"
+        yield Assumption(4, "accuracy", f"{replica.model.name} on {replica.accelerator.name}: {within}", replica.calibration.name)
 
 
 def of_money(replica: Replica, terms: Money) -> Iterator[Assumption]:
@@ -66,7 +71,7 @@ def of_money(replica: Replica, terms: Money) -> Iterator[Assumption]:
         yield Assumption(
             3,
             "offer",
-            f"hardware is rented at {hour.price:,g} {hour.unit} a {'system' if hour.system else 'accelerator'} ({hour.id}, {hour.date})",
+            f"hardware is rented at {text(hour.price, hour.unit)} a {'system' if hour.system else 'accelerator'} ({hour.id}, {hour.date})",
             hour.source,
         )
     elif (missing := _no_cost(replica, terms)) is not None:
@@ -79,16 +84,16 @@ def of_money(replica: Replica, terms: Money) -> Iterator[Assumption]:
         yield Assumption(4, "attribution", f"cost is shared out among input, cached input and output by '{terms.attribution}', not by device time")
     if terms.token is not None:
         prices = terms.token.tier(terms.tier)
-        cached = "" if prices.cached_input_usd_per_mtok is None else f", cached {prices.cached_input_usd_per_mtok:g}"
-        text = f"tokens sell at {prices.input_usd_per_mtok:g} (input{cached}) and {prices.output_usd_per_mtok:g} (output) USD/Mtok"
-        yield Assumption(4, "price", f"{text} ({terms.token.id}, {terms.token.date})", terms.token.source)
+        cached = "" if prices.cached_input_usd_per_mtok is None else f", cached {number(prices.cached_input_usd_per_mtok)}"
+        sold = f"tokens sell at {number(prices.input_usd_per_mtok)} (input{cached}) and {number(prices.output_usd_per_mtok)} (output) USD/Mtok"
+        yield Assumption(4, "price", f"{sold} ({terms.token.id}, {terms.token.date})", terms.token.source)
 
 
 def _purchase(replica: Replica, terms: Money) -> Assumption:
     """What an accelerator is bought for: the owner's figure with its range, or what was given."""
     words = f"'{replica.accelerator.name}' with its share of the server costs"
     if terms.purchase_usd is not None:
-        return Assumption(2, "purchase", f"{words} {terms.purchase_usd:,g} USD; as given")
+        return Assumption(2, "purchase", f"{words} {text(terms.purchase_usd, 'USD')}; as given")
     purchase = terms.catalog.ownership(terms.owner).purchase_price(replica.accelerator.name)
     return Assumption(2, "purchase", f"{words} {_range(purchase)}", purchase.source)
 

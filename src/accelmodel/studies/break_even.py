@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from accelmodel.columns import column
 from accelmodel.errors import InputError
+from accelmodel.numbers import is_share, measured
 from accelmodel.results.table import table
 from accelmodel.studies.alternatives import MORE_IS_BETTER, OF_FLEET, Alternative
 from accelmodel.studies.draws import Array
@@ -45,7 +47,9 @@ def study(context: Context, asked: BreakEvenStudy) -> StudyResult:
 
 def asked_name(asked: BreakEvenStudy, other: Alternative | None) -> str:
     """What the case is set against."""
-    return f"{_TARGET}{asked.target:g}" if other is None else other.name
+    if other is not None:
+        return other.name
+    return _TARGET + measured(asked.target, column(asked.outcome).unit, as_share=is_share(asked.outcome, asked.target))
 
 
 def roots(difference: Callable[[Array], Array], low: float, high: float) -> tuple[list[float], Array, Array]:
@@ -129,11 +133,14 @@ def _crossing(asked: BreakEvenStudy, varied: Input, subject: Alternative, other:
 
 def _in_words(row: dict[str, Any], varied: Input, outcome: str) -> str:
     """One sentence on a row."""
-    unit = "" if varied.unit == "1" else f" {varied.unit}"
+
+    def said(value: float) -> str:
+        return measured(value, varied.unit, as_share=is_share(varied.key, varied.low, varied.value, varied.high))
+
     subject, baseline, below, above = (row[key] for key in ("subject", "baseline", "better_below", "better_above"))
     is_target = baseline.startswith(_TARGET)
     if row["break_even_value"] is None:
-        span = f"{row['searched_low']:,.4g} to {row['searched_high']:,.4g}{unit}"
+        span = f"{said(row['searched_low'])} to {said(row['searched_high'])}"
         if below is None:
             return f"no {varied.name} from {span} decides between '{subject}' and {baseline}: they do not run there, or are equal throughout"
         if is_target:
@@ -145,5 +152,5 @@ def _in_words(row: dict[str, Any], varied: Input, outcome: str) -> str:
         sides = f"it is met {'below' if below == subject else 'above'}" if below != above else f"at both ends it is {'met' if below == subject else 'missed'}"
     more = "" if row["crossings"] == 1 else f"; {row['crossings']} crossings, this is the nearest to its value"
     more += "; there the outcome jumps from one side to the other, as whole requests do" if row["jumps"] else ""
-    at = f"at a {varied.name} of {row['break_even_value']:,.6g}{unit} (it stands at {varied.value:,.6g})"
+    at = f"at a {varied.name} of {said(row['break_even_value'])} (it stands at {said(varied.value)})"
     return f"'{subject}' {what} in {outcome} {at}: {sides}{more}"

@@ -9,6 +9,7 @@ import numpy as np
 
 from accelmodel.economics.cash_flow import CashFlow, Fleet, cash_flow, per_period_fraction, worth
 from accelmodel.errors import InputError
+from accelmodel.numbers import text
 from accelmodel.results.table import table
 from accelmodel.studies.capital import QUARTERS, beyond_terms, cost_of_capital, course_of, fleet_of, name_of, plain, running
 from accelmodel.studies.margin import Served
@@ -89,8 +90,8 @@ def _columns(name: str, flow: CashFlow, cost_of_capital_fraction: float) -> dict
 def _in_words(figures: dict[str, float | None], rate: float) -> str:
     """NPV, IRR, payback and levelised cost in one line."""
     internal, payback = figures["internal_rate_of_return_fraction"], figures["payback_years"]
-    words = [f"NPV {figures['net_present_value_usd']:,.0f} USD at {rate:.1%}", "no IRR" if internal is None else f"IRR {internal:.1%} a year"]
+    words = [f"NPV {text(figures['net_present_value_usd'], 'USD')} at {rate:.1%}", "no IRR" if internal is None else f"IRR {internal:.1%} a year"]
     words.append("not paid back" if payback is None else f"paid back in {payback:.2f} years")
-    words.append(f"levelised cost {figures['levelised_cost_usd_per_accelerator_h']:.3f} USD per available accelerator-hour")
-    words.append(f"{figures['levelised_cost_usd_per_mtok']:.4f} USD/Mtok")
+    words.append(f"levelised cost {text(figures['levelised_cost_usd_per_accelerator_h'], 'USD')} per available accelerator-hour")
+    words.append(text(figures["levelised_cost_usd_per_mtok"], "USD/Mtok"))
     return ", ".join(words)

@@ -14,6 +14,7 @@ import numpy as np
 from accelmodel.errors import InputError
 from accelmodel.fleet.plan import Infeasible, Plan, Step, in_words, is_small, ladder, lower_bound_replicas, shadow_prices, solve_plan
 from accelmodel.fleet.plan_model import SECONDS_PER_QUARTER, Array, Integers, PlanProblem
+from accelmodel.numbers import text
 from accelmodel.results.table import table
 from accelmodel.studies.plan_problem import Built, Demanded, built
 from accelmodel.studies.proof import Proof, prove
@@ -397,19 +398,15 @@ def _notes(made: Built, proven: Proven) -> list[str]:
     ended = "; the time allowed was over" if plan.out_of_time else ""
     what = "cost less revenue" if made.asked.objective == "margin" else "cost"
     found = [
-        f"Discounted {what} {_usd(plan.cost_usd)}; with these reserves no plan is below {_usd(plan.bound_usd)} (gap {plan.gap_fraction:.3%}{ended})",
+        f"Discounted {what} {text(plan.cost_usd, 'USD')}; with these reserves no plan is below {text(plan.bound_usd, 'USD')} "
+        f"(gap {plan.gap_fraction:.3%}{ended})",
         f"{len(proven.proofs)} proofs by simulation, all held in plan {proven.rounds}"
         + (f"; the analytic size was short by up to {proven.short_fraction:.1%}, which is repaired" if proven.short_fraction > 0 else ""),
     ]
     found += [f"Not served there: {one}" for one in proven.unfit]
-    found.append("From the bare demand to the plan: " + ", ".join(f"{step.name} {_usd(step.cost_usd)}" for step in proven.steps))
+    found.append("From the bare demand to the plan: " + ", ".join(f"{step.name} {text(step.cost_usd, 'USD')}" for step in proven.steps))
     beyond = _beyond_terms(made, plan)
     return found + beyond
-
-
-def _usd(value: float) -> str:
-    """Dollars in words of about four figures."""
-    return f"{value / 1e6:,.1f} M USD" if abs(value) >= 1e7 else f"{value:,.0f} USD"
 
 
 def _beyond_terms(made: Built, plan: Plan) -> list[str]:

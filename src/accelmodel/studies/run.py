@@ -14,7 +14,8 @@ from accelmodel.catalog.library import Library
 from accelmodel.catalog.references import Reference
 from accelmodel.core.replica import Replica
 from accelmodel.errors import InputError
-from accelmodel.studies.assumptions import Assumption, assumptions, sources
+from accelmodel.numbers import number
+from accelmodel.studies.assumptions import Assumption, assumptions, how_known, sources
 from accelmodel.studies.money import Money, library, money
 from accelmodel.studies.points import Load, Point, columns_of, load_of, point_of, ranked_columns, replica
 from accelmodel.studies.scenario import LOAD_KEYS, MONEY_KEYS, REPLICA_KEYS, TARGET_KEYS, Scenario, blamed, load
@@ -236,12 +237,8 @@ class Context:
         found = {name: figure.si for name, figure in workload.figures if figure is not None}
         for name, figure in workload.figures:
             if figure is not None and name not in situation:
-                text = f"{workload.title}: {name} {figure.value:g}" + (
-                    f" [{figure.low:g}, {figure.high:g}]" if figure.low is not None and figure.high is not None else ""
-                )
-                self.rest_on(
-                    [Assumption(2 if figure.kind == "estimated" else 6, "workload", f"{text} ({figure.kind})", figure.source)], filter(None, [figure.source])
-                )
+                said = f"{workload.title}: {name.replace('_', ' ')} {number(figure.value)} ({how_known(figure)})"
+                self.rest_on([Assumption(2 if figure.kind == "estimated" else 6, "workload", said, figure.source)], filter(None, [figure.source]))
         return {**found, **{key: value for key, value in situation.items() if key != "workload"}}
 
     def points(self, cell: Cell, loads: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import numpy as np
 
 from accelmodel.columns import column
 from accelmodel.errors import InputError
+from accelmodel.numbers import is_share, measured
 from accelmodel.results.table import table
 from accelmodel.studies.alternatives import MORE_IS_BETTER, OF_FLEET, Alternative
 from accelmodel.studies.draws import Array, Design, Points, whole_power
@@ -129,24 +130,27 @@ def _notes(
     asked: SensitivityStudy, alternatives: Sequence[Alternative], central: float, knowing: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]
 ) -> list[str]:
     """What the outcome is, how sure the choice, and which input to measure first."""
-    unit = "" if column(asked.outcome).unit == "1" else f" {column(asked.outcome).unit}"
+
+    def said(value: float) -> str:
+        return measured(value, column(asked.outcome).unit, as_share=is_share(asked.outcome, central))
+
     first = alternatives[0].name
     if len(alternatives) == 1:
         most = max(rows, key=lambda row: row["variance_reduction_fraction"])
         return [
-            f"'{first}': {in_words(asked.outcome)} {central:.4g}{unit} with every input at its value",
+            f"'{first}': {in_words(asked.outcome)} {said(central)} with every input at its value",
             f"to know {most['input_name']} would take away {most['variance_reduction_fraction']:.0%} of the variance",
         ]
     others = " or ".join(one.name for one in alternatives[1:])
     key = f"{asked.outcome}_worth_knowing"
     most = max(rows, key=lambda row: (row[key], row["variance_reduction_fraction"]))
     notes = [
-        f"the outcome is that of '{first}' less that of the best of {others}: {central:+.4g}{unit} with every input at its value",
+        f"the outcome is that of '{first}' less that of the best of {others}: {'+' if central > 0 else ''}{said(central)} with every input at its value",
         f"'{first}' is the best in {knowing['whole']['best_chance_fraction']:.0%} of the draws, '{knowing['whole']['best_on_average']}' on average over them; "
-        f"to choose knowing every input would be worth {knowing['whole']['worth_knowing_all']:.3g}{unit} more than that",
+        f"to choose knowing every input would be worth {said(knowing['whole']['worth_knowing_all'])} more than that",
     ]
     if most[key] > 0.0:
-        notes.append(f"worth measuring first: {most['input_name']}, {most[key]:.3g}{unit} expected, {most['variance_reduction_fraction']:.0%} of the variance")
+        notes.append(f"worth measuring first: {most['input_name']}, {said(most[key])} expected, {most['variance_reduction_fraction']:.0%} of the variance")
     else:
         notes.append(
             f"no single input would change the choice; {most['input_name']} takes away most of the variance, {most['variance_reduction_fraction']:.0%}"

@@ -18,6 +18,7 @@ from accelmodel.columns import COLUMNS, HIGH, LOW, column
 from accelmodel.core.breakdown import Part, decode_step
 from accelmodel.core.replica import Replica
 from accelmodel.economics.attribution import token_weights
+from accelmodel.numbers import text
 from accelmodel.serving.pieces import Pieces, pieces
 from accelmodel.studies.money import DEVICE_TIME, Money
 from accelmodel.studies.points import Point
@@ -196,7 +197,12 @@ class PointTerms:
         stated = {name: float(value) for name, value in cost.lines.items() if value}
         lines = [Term(name, value, "USD/h", "see docs/economics.md", self._behind(name, float(mean_w))) for name, value in stated.items()]
         return Term(
-            "cost per accelerator-hour", float(cost.total_usd_per_h), "USD/h", "sum of the lines", tuple(lines), note=f"capital {capital.total_usd:,.0f} USD"
+            "cost per accelerator-hour",
+            float(cost.total_usd_per_h),
+            "USD/h",
+            "sum of the lines",
+            tuple(lines),
+            note="capital " + text(capital.total_usd, "USD"),
         )
 
     def _behind(self, line: str, mean_w: float) -> tuple[Term, ...]:

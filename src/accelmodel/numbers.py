@@ -86,6 +86,24 @@ def percent(value: object) -> str:
     return number(round(float(value) * 100, 9) if isinstance(value, (int, float)) else value)
 
 
+def is_share(name: str, *values: float | None) -> bool:
+    """Whether a quantity without a unit is said in percent: what is called a fraction, or never goes beyond 1, its range included; a ratio such as PUE is not.
+
+    >>> is_share("sites.here.pue", 1.15, 1.1), is_share("ownership.us.occupancy", 0.6, 0.4, 0.8), is_share("growth_fraction_per_year", 1.5)
+    (False, True, True)
+    """
+    return "_fraction" in name or all(abs(value) <= 1.0 for value in values if value is not None)
+
+
+def measured(value: object, unit: str, *, as_share: bool) -> str:
+    """A value with its unit; without a unit in percent where it is a share.
+
+    >>> measured(1.15, "1", as_share=False), measured(0.6, "1", as_share=True), measured(29_500, "USD", as_share=False)
+    ('1.15', '60 %', '29,500 USD')
+    """
+    return f"{percent(value)} %" if as_share and unit == "1" and value is not None else text(value, unit)
+
+
 def ratio(value: float | None) -> str:
     """A ratio: two decimals, three near one, all of it where it is exact with three.
 
