@@ -118,6 +118,18 @@ class FitError(Strict):
     p90: float
 
 
+class Region(Strict):
+    """Errors on left-out groups where measurements are alike: `errors` by metric, of one `generation` of accelerators, `experts` (mixtures of experts, or dense
+    models), one serving `engine`, one kind of `load` (a loop, a busy one above 64 clients, a saturated server, a mean batch, one wave of a batch, pools).
+    """
+
+    generation: str
+    experts: bool
+    engine: str
+    load: str
+    errors: dict[str, FitError]
+
+
 class Correlation(Strict):
     """Correlation of two fitted deviations, named parameter, or parameter and level; with the figures' ranges it gives their covariance."""
 
@@ -128,8 +140,8 @@ class Correlation(Strict):
 class Calibration(Strict):
     """Parameters of the step model for some software stacks, with factors by serving engine and by accelerator generation.
 
-    A fitted one names its `prior`, and has `load_spreads` (by load, then measure), `anchoring` (by measure), the errors on left-out groups and the stronger
-    correlations. `scale` multiplies parameters on top, by a fit or an anchor; files do not hold it.
+    A fitted one names its `prior`, and has `load_spreads` (by load, then measure), `anchoring` (by measure), the errors on left-out groups, in all and by
+    `regions`, and the stronger correlations. `scale` multiplies parameters on top, by a fit or an anchor; files do not hold it.
     """
 
     name: Name
@@ -148,6 +160,7 @@ class Calibration(Strict):
     load_spreads: dict[str, dict[Measure, Annotated[Figure, of("ratio", 1, 100)]]] = Field(default_factory=dict)
     anchoring: dict[Measure, Anchoring] = Field(default_factory=dict)
     errors: dict[str, FitError] = Field(default_factory=dict)
+    regions: tuple[Region, ...] = ()
     correlations: tuple[Correlation, ...] = ()
     scale: dict[str, float] = Field(default_factory=dict)
 

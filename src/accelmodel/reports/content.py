@@ -29,6 +29,15 @@ _QUANTITIES = {
     "e2e_ms": "request latency",
     "power_w": "power of the accelerators",
 }
+_LOADS = {
+    "closed": "a closed loop",
+    "closed-busy": "a closed loop of more than 64 clients",
+    "saturated": "a saturated server",
+    "batch": "a mean batch",
+    "wave": "one wave of a fixed batch",
+    "pools": "pools",
+    "pools-unknown": "pools of unknown size",
+}
 MOST_ROWS = 100_000  # of which words and charts are made
 _BATCH = 10_000
 NO_MEASUREMENTS = (
@@ -222,10 +231,13 @@ def _inputs(given: Sequence[Given]) -> Listing:
 
 
 def _accuracy(errors: Sequence[Accuracy]) -> Listing:
-    heads = ("calibration", "quantity", "measurements", "median error", "mean error", "90th percentile of the error")
-    rows = tuple((one.calibration, _QUANTITIES.get(one.quantity, one.quantity), one.rows, one.median, one.mean, one.p90) for one in errors)
+    heads = ("calibration", "measured on", "under", "quantity", "measurements", "median error", "mean error", "90th percentile of the error")
+    seen = dict.fromkeys((one.calibration, one.measured, one.load, one.quantity, one.rows, one.median, one.mean, one.p90) for one in errors)
+    rows = tuple((name, where or "all", _LOADS.get(load, load or "all"), _QUANTITIES.get(what, what), *rest) for name, where, load, what, *rest in seen)
     note = "How far predictions lay from published measurements that the fit did not see, |predicted / measured - 1|; left out were whole groups."
-    return Listing("Accuracy of the engine used", heads, rows, note, ("", "", "", "%", "%", "%"))
+    nearest = dict.fromkeys((one.region, one.measured) for one in errors if one.region != one.measured)
+    note += "".join(f" No published measurement is of this run's {region}; the nearest are of {measured}." for region, measured in nearest)
+    return Listing("Accuracy of the engine used", heads, rows, note, ("", "", "", "", "", "%", "%", "%"))
 
 
 def _assumptions(found: Sequence[Mapping[str, Any]]) -> Listing:

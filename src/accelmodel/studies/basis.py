@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
-from accelmodel.catalog.calibrations import Calibration
+from accelmodel.catalog.calibrations import Calibration, FitError, Region
 from accelmodel.catalog.entries import figures, read
 from accelmodel.catalog.figures import Figure
 from accelmodel.catalog.library import FOLDERS
@@ -42,9 +42,14 @@ class Given:
 
 @dataclass(frozen=True)
 class Accuracy:
-    """How far a calibration's predictions lay from measurements that its fit did not see, as fractions."""
+    """How far a calibration's predictions lay from measurements that its fit did not see, as fractions: of the `region` that cases of the run lie in, or,
+    where nobody measured there, of the nearest that was (`measured`). Both are empty for a calibration without regions, which knows its errors in all.
+    """
 
     calibration: str
+    region: str
+    measured: str
+    load: str
     quantity: str
     rows: int
     median: float
@@ -67,12 +72,58 @@ def inputs(context: Context, files: Iterable[str], scenario: Mapping[str, Any]) 
 
 
 def accuracy(context: Context) -> list[Accuracy]:
-    """Errors of the calibrations behind the run's cases, on measurements left out of their fits."""
-    return [
-        Accuracy(one.name, quantity, error.rows, error.median, error.mean, error.p90)
-        for one in _used(list(_cells(context)))
-        for quantity, error in sorted(one.errors.items())
-    ]
+    """Errors on measurements left out of the calibrations' fits, in each region that the run's cases lie in."""
+    asked = {(cell.replica.calibration.name, _place(cell)): cell.replica.calibration for cell in _cells(context)}
+    return [row for (_, place), calibration in asked.items() for row in _near(calibration, place)]
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where a case lies, as far as measurements tell: the nearer of two regions agrees in the earlier of these."""
+
+    generation: str
+    experts: bool
+    engine: str
+    mode: str
+
+    def agrees(self, region: Region) -> tuple[bool, ...]:
+        loaded = region.load in _LOADS[self.mode]
+        return region.generation == self.generation, loaded, region.experts == self.experts, region.engine == self.engine
+
+    def __str__(self) -> str:
+        return f"{_in_words(self.generation, self.engine, experts=self.experts)}, {self.mode}"
+
+
+# How requests are batched, and the kinds of load that measure it.
+_LOADS = {"continuous": ("closed", "closed-busy", "saturated", "batch"), "static": ("wave", "batch"), "disaggregated": ("pools", "pools-unknown")}
+
+
+def _place(cell: Cell) -> _Place:
+    one = cell.replica
+    return _Place(one.accelerator.generation, one.has_experts, one.engine, one.serving.mode)
+
+
+def _in_words(generation: str, engine: str, *, experts: bool) -> str:
+    return f"{generation}, {'mixture of experts' if experts else 'dense'}, {engine}"
+
+
+def _near(calibration: Calibration, place: _Place) -> list[Accuracy]:
+    """The errors of a place: of its region by load, or of the nearest; of the nearest ones the most measured."""
+    if not calibration.regions:
+        return [_accuracy(calibration, "", "", "", quantity, error) for quantity, error in calibration.errors.items()]
+    best = max(map(place.agrees, calibration.regions))
+    alike = [region for region in calibration.regions if place.agrees(region) == best]
+    groups = {(region.generation, region.experts, region.engine): 0 for region in alike}
+    for region in alike:
+        groups[region.generation, region.experts, region.engine] += sum(error.rows for error in region.errors.values())
+    generation, experts, engine = max(groups, key=lambda key: groups[key])
+    chosen = [region for region in alike if (region.generation, region.experts, region.engine) == (generation, experts, engine)]
+    found = str(place) if all(best) else _in_words(generation, engine, experts=experts)
+    return [_accuracy(calibration, str(place), found, region.load, *item) for region in chosen for item in region.errors.items()]
+
+
+def _accuracy(calibration: Calibration, region: str, measured: str, load: str, quantity: str, error: FitError) -> Accuracy:
+    return Accuracy(calibration.name, region, measured, load, quantity, error.rows, error.median, error.mean, error.p90)
 
 
 def _flat(value: Any, key: str) -> Iterator[tuple[str, Any]]:

@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from accelmodel.catalog.calibrations import Anchoring, Calibration, Correlation, FitError, Measure, Parameters, Spread, deviation_of, moved
+from accelmodel.catalog.calibrations import Anchoring, Calibration, Correlation, FitError, Measure, Parameters, Region, Spread, deviation_of, moved
 from accelmodel.catalog.figures import Figure
 from accelmodel.catalog.library import Library
 from accelmodel.core.fold import Constants, fold
@@ -40,6 +40,7 @@ Mask = npt.NDArray[np.bool_]
 # Standard deviation of a log residual that counts as ordinary, and of a sweep's own offset, by quantity.
 _NOISE = {"tpot_ms": 0.10, "itl_ms": 0.10, "ttft_ms": 0.25, "output_tok_s": 0.15, "e2e_ms": 0.15}
 _SWEEP = {"tpot_ms": 0.15, "itl_ms": 0.15, "ttft_ms": 0.25, "output_tok_s": 0.15, "e2e_ms": 0.15}
+_OF_REGIONS = (*_NOISE, "power_w")  # what regions tell of; other quantities follow from these
 _GROUP_POWER = -0.4
 
 # Parameters that may differ between generations of accelerators and between serving engines, with the prior's deviation of each factor. Overheads per layer
@@ -372,9 +373,10 @@ def group_names(found: Measurements) -> list[str]:
 
 
 def residuals(found: Measurements, values: Mapping[str, Array], calibration: Calibration) -> pd.DataFrame:
-    """Log of measured over predicted of every predicted row of a calibration's stacks, with its load and measure."""
+    """Log of measured over predicted of every predicted row of a calibration's stacks, with its load and measure, and where it lies."""
     table = []
-    for index, metric, value in zip(found.run_of, found.rows["metric"].astype(str), found.rows["value"].astype(float), strict=True):
+    rows = zip(found.run_of, found.rows["metric"].astype(str), found.rows["value"].astype(float), found.doubtful, strict=True)
+    for index, metric, value, doubtful in rows:
         if index < 0 or found.runs[index].replica.accelerator.stack not in calibration.stacks:
             continue
         quantity = METRICS[metric]
@@ -383,8 +385,20 @@ def residuals(found: Measurements, values: Mapping[str, Array], calibration: Cal
             run = found.runs[index]
             one = run.replica
             sweep = f"{one.model.name} {one.accelerator.name} {one.accelerators} {one.parallelism} {one.precision} {run.label} {run.load} {quantity}"
-            table.append((load_class(run), MEASURE_OF.get(quantity, "throughput"), quantity, math.log(value / predicted), one.has_experts, sweep))
-    return pd.DataFrame(table, columns=["load", "measure", "quantity", "residual", "has_experts", "sweep"])
+            measured = (load_class(run), MEASURE_OF.get(quantity, "throughput"), quantity, math.log(value / predicted))
+            table.append((*measured, one.has_experts, one.accelerator.generation, one.engine, bool(doubtful), sweep))
+    columns = ["load", "measure", "quantity", "residual", "has_experts", "generation", "engine", "is_doubtful", "sweep"]
+    return pd.DataFrame(table, columns=columns)
+
+
+def regions_of(table: pd.DataFrame) -> tuple[Region, ...]:
+    """Errors of left-out rows that are in no doubt, by region."""
+    sure = table[~table["is_doubtful"] & table["quantity"].isin(_OF_REGIONS)]
+    found = []
+    for (generation, experts, engine, load), rows in sure.groupby(["generation", "has_experts", "engine", "load"], sort=True):
+        errors = errors_of(rows["quantity"].to_numpy(dtype=str), -rows["residual"].to_numpy(), np.zeros(len(rows)))
+        found.append(Region(generation=str(generation), experts=bool(experts), engine=str(engine), load=str(load), errors=errors))
+    return tuple(found)
 
 
 def spreads_of(table: pd.DataFrame) -> dict[str, dict[Measure, Figure]]:
@@ -461,6 +475,7 @@ def fitted(problem: Problem, judged: Judged, found: Measurements, *, is_informed
             "load_spreads": spreads_of(plain),
             "anchoring": anchoring_of(plain),
             "errors": errors_of(problem.quantity, judged.left_out, problem.measured),
+            "regions": regions_of(table),
             "correlations": _correlations(fit),
         }
     )

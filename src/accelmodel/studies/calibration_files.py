@@ -53,6 +53,10 @@ def _lines(calibration: Calibration) -> Iterator[str]:
         yield "\n# |predicted / measured - 1| on groups left out whole"
         yield "[errors]"
         yield from (f"{_key(name)} = {_inline(error.model_dump())}" for name, error in calibration.errors.items())
+    for region in calibration.regions:
+        yield "\n[[regions]]"
+        yield from (f"{key} = {_value(getattr(region, key))}" for key in ("generation", "experts", "engine", "load"))
+        yield from (f"errors.{_key(name)} = {_inline(error.model_dump())}" for name, error in region.errors.items())
     for correlation in calibration.correlations:
         yield f"\n[[correlations]]\nbetween = {_value(correlation.between)}\nvalue = {correlation.value}"
 
