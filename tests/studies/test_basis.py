@@ -10,7 +10,7 @@ import pytest
 import accelmodel as am
 from accelmodel.catalog.calibrations import FitError, Region
 from accelmodel.reports.content import _accuracy
-from accelmodel.studies.basis import Accuracy, _near, _Place
+from accelmodel.studies.basis import Accuracy, _near, _overall, _Place
 from accelmodel.studies.calibrate import regions_of
 
 
@@ -58,15 +58,18 @@ def test_experts_are_set_beside_experts() -> None:
 def test_the_report_says_where_nobody_measured() -> None:
     own, nearest = _accuracy(near("new", "sound")), _accuracy(near("newer", "sound"))
     assert "No published measurement" not in own.note
+    assert "fewer than 12 measurements" in own.note
+    assert "fewer than 12 measurements" not in nearest.note
     assert "No published measurement is of this run's newer, dense, sound, continuous; the nearest are of old, dense, sound." in nearest.note
     assert nearest.rows[0][1:5] == ("old, dense, sound", "a closed loop", "time per output token", 99)
 
 
 def test_without_regions_the_errors_are_those_of_all() -> None:
     fit = am.Library().calibration("gpu-fit-2026-11")
-    found = _near(fit.model_copy(update={"regions": ()}), _Place("hopper", False, "vllm", "continuous"))
+    assert _near(fit.model_copy(update={"regions": ()}), _Place("hopper", False, "vllm", "continuous")) == []
+    found = _overall(fit)
     assert {one.quantity: one.rows for one in found} == {name: error.rows for name, error in fit.errors.items()}
-    assert all(row[1] == "all" for row in _accuracy(found).rows)
+    assert all(row[1] == "wherever it was measured" for row in _accuracy(found).rows)
 
 
 def test_regions_are_of_rows_alike_and_in_no_doubt() -> None:

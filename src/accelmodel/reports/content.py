@@ -29,6 +29,7 @@ _QUANTITIES = {
     "e2e_ms": "request latency",
     "power_w": "power of the accelerators",
 }
+_FEW = 12  # measurements
 _LOADS = {
     "closed": "a closed loop",
     "closed-busy": "a closed loop of more than 64 clients",
@@ -233,9 +234,14 @@ def _inputs(given: Sequence[Given]) -> Listing:
 def _accuracy(errors: Sequence[Accuracy]) -> Listing:
     heads = ("calibration", "measured on", "under", "quantity", "measurements", "median error", "mean error", "90th percentile of the error")
     seen = dict.fromkeys((one.calibration, one.measured, one.load, one.quantity, one.rows, one.median, one.mean, one.p90) for one in errors)
-    rows = tuple((name, where or "all", _LOADS.get(load, load or "all"), _QUANTITIES.get(what, what), *rest) for name, where, load, what, *rest in seen)
+    rows = tuple(
+        (name, where or "wherever it was measured", _LOADS.get(load, load or "any load"), _QUANTITIES.get(what, what), *rest)
+        for name, where, load, what, *rest in seen
+    )
     note = "How far predictions lay from published measurements that the fit did not see, |predicted / measured - 1|; left out were whole groups."
     nearest = dict.fromkeys((one.region, one.measured) for one in errors if one.region != one.measured)
+    if any(one.rows < _FEW for one in errors):
+        note += f" A median of fewer than {_FEW} measurements says little: it stands beside that of all."
     note += "".join(f" No published measurement is of this run's {region}; the nearest are of {measured}." for region, measured in nearest)
     return Listing("Accuracy of the engine used", heads, rows, note, ("", "", "", "", "", "%", "%", "%"))
 

@@ -43,7 +43,7 @@ class Given:
 @dataclass(frozen=True)
 class Accuracy:
     """How far a calibration's predictions lay from measurements that its fit did not see, as fractions: of the `region` that cases of the run lie in, or,
-    where nobody measured there, of the nearest that was (`measured`). Both are empty for a calibration without regions, which knows its errors in all.
+    where nobody measured there, of the nearest that was (`measured`). Both are empty of all that was measured, wherever it was.
     """
 
     calibration: str
@@ -72,9 +72,10 @@ def inputs(context: Context, files: Iterable[str], scenario: Mapping[str, Any]) 
 
 
 def accuracy(context: Context) -> list[Accuracy]:
-    """Errors on measurements left out of the calibrations' fits, in each region that the run's cases lie in."""
+    """Errors on measurements left out of the calibrations' fits: in each region that the run's cases lie in, and wherever each was measured."""
     asked = {(cell.replica.calibration.name, _place(cell)): cell.replica.calibration for cell in _cells(context)}
-    return [row for (_, place), calibration in asked.items() for row in _near(calibration, place)]
+    near = [row for (_, place), calibration in asked.items() for row in _near(calibration, place)]
+    return [*near, *(row for one in {one.name: one for one in asked.values()}.values() for row in _overall(one))]
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,7 @@ def _in_words(generation: str, engine: str, *, experts: bool) -> str:
 def _near(calibration: Calibration, place: _Place) -> list[Accuracy]:
     """The errors of a place: of its region by load, or of the nearest; of the nearest ones the most measured."""
     if not calibration.regions:
-        return [_accuracy(calibration, "", "", "", quantity, error) for quantity, error in calibration.errors.items()]
+        return []
     best = max(map(place.agrees, calibration.regions))
     alike = [region for region in calibration.regions if place.agrees(region) == best]
     groups = {(region.generation, region.experts, region.engine): 0 for region in alike}
@@ -120,6 +121,11 @@ def _near(calibration: Calibration, place: _Place) -> list[Accuracy]:
     chosen = [region for region in alike if (region.generation, region.experts, region.engine) == (generation, experts, engine)]
     found = str(place) if all(best) else _in_words(generation, engine, experts=experts)
     return [_accuracy(calibration, str(place), found, region.load, *item) for region in chosen for item in region.errors.items()]
+
+
+def _overall(calibration: Calibration) -> list[Accuracy]:
+    """The errors wherever it was measured."""
+    return [_accuracy(calibration, "", "", "", quantity, error) for quantity, error in calibration.errors.items()]
 
 
 def _accuracy(calibration: Calibration, region: str, measured: str, load: str, quantity: str, error: FitError) -> Accuracy:
