@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from accelmodel.columns import Column, column
 from accelmodel.errors import InputError
@@ -99,6 +99,11 @@ def is_known(name: str) -> bool:
     return True
 
 
+def is_number(value: Any) -> TypeGuard[float]:
+    """Whether a value of a table is a number; a truth value is none."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
 @dataclass(frozen=True)
 class Listing:
     """A plain table beside the studies: heads, units and rows of values; inputs as their files give them, results rounded as in the terminal."""
@@ -109,6 +114,11 @@ class Listing:
     note: str = ""
     units: tuple[str, ...] = ()
     is_rounded: bool = False
+
+    def is_numeric(self, place: int) -> bool:
+        """Whether a column holds numbers alone, and some."""
+        known = [row[place] for row in self.rows if row[place] is not None]
+        return bool(known) and all(map(is_number, known))
 
 
 @dataclass(frozen=True)
@@ -131,6 +141,14 @@ class Content:
     def answer(self) -> list[tuple[str, str]]:
         """Study and sentence, in the order of the studies."""
         return [(study.name, sentence) for study in self.studies for sentence in study.answer]
+
+    @property
+    def told(self) -> list[str]:
+        """The answer's sentences as a page says them: where several studies of a kind speak, each sentence names its own."""
+        speaking = [study for study in self.studies if study.answer]
+        kinds = [study.kind for study in speaking]
+        named = [(f"{study.name}: " if kinds.count(study.kind) > 1 else "", study) for study in speaking]
+        return [name + sentence for name, study in named for sentence in study.answer]
 
     @property
     def listings(self) -> tuple[Listing, ...]:

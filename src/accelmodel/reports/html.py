@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import math
+import re
 from collections.abc import Iterator, Sequence
 from html import escape
 from importlib.resources import files
@@ -14,7 +15,7 @@ from typing import Any
 
 from accelmodel.errors import InputError
 from accelmodel.reports.charts import Chart
-from accelmodel.reports.content import Content, Listing, Study, shown_cell
+from accelmodel.reports.content import Content, Listing, Study, is_number, shown_cell
 from accelmodel.reports.layout import Column
 from accelmodel.reports.plotly_figures import figure
 from accelmodel.reports.terminal import in_words
@@ -59,7 +60,7 @@ nav ul { max-width: none; display: flex; flex-wrap: wrap; gap: .2rem 1rem; paddi
 a { color: var(--mark); } a:focus-visible, summary:focus-visible, .scroll:focus-visible { outline: 3px solid var(--mark); outline-offset: 2px; }
 .skip { position: absolute; left: -999px; } .skip:focus { position: static; }
 figure { margin: 1.2rem 0; break-inside: avoid; }
-.chart { min-height: 150px; width: 100%; }
+.chart { min-height: 150px; width: 100%; } figcaption { margin-top: .5rem; }
 .scroll { overflow: auto; max-height: 34rem; border: 1px solid var(--line); border-radius: 4px; margin: .6rem 0; }
 table { border-collapse: collapse; font-size: .85rem; width: 100%; font-variant-numeric: tabular-nums; }
 caption { text-align: left; padding: .4rem .6rem; color: var(--soft); }
@@ -173,7 +174,7 @@ def _section(title: str) -> str:
 
 
 def _contents(of: Content) -> Iterator[str]:
-    titles = [f"{study.name} ({study.kind})" for study in of.studies]
+    titles = [_heading(study) for study in of.studies]
     titles += ["The chosen replica: where the time goes"] if of.roofline is not None else []
     for title in (*titles, of.accuracy.title, of.assumptions.title, of.inputs.title, of.sources.title, of.identity.title):
         yield f'<li><a href="#{escape(_id(title), quote=True)}">{escape(title.split(":")[0])}</a></li>'
@@ -181,23 +182,32 @@ def _contents(of: Content) -> Iterator[str]:
 
 def _answer(of: Content) -> Iterator[str]:
     yield '<section class="answer" aria-label="The answer">\n<h2 style="border:0;margin:0;padding:0">The answer</h2>'
-    said = of.answer
-    if said:
-        yield "<ul>" + "".join(f"<li>{escape(sentence)}</li>" for _, sentence in said) + "</ul>"
+    if of.told:
+        yield "<ul>" + "".join(f"<li>{_prose(sentence)}</li>" for sentence in of.told) + "</ul>"
     else:
         yield "<p>The tables below hold the answer; there are no words for studies of this kind.</p>"
     heavy = of.assumptions.rows[: of.assumption_count]
     if heavy:
         yield (
             "<h3>Assumptions that matter most</h3><ol>"
-            + "".join(f"<li>{escape(str(text))} <small>[{escape(str(source))}]</small></li>" for _, text, source in heavy)
+            + "".join(f"<li>{_prose(str(text))} <small>[{escape(str(source))}]</small></li>" for _, text, source in heavy)
             + "</ol>"
         )
     yield "".join(f'<p class="soft">{escape(words)}</p>' for words in of.missing) + "</section>"
 
 
+def _prose(text: str) -> str:
+    """Escaped text whose numbers stay on one line with their prefix or percent sign."""
+    return re.sub(r"(?<=\d) (?=(%|[kMBT])(\W|$))", "\N{NO-BREAK SPACE}", escape(text))
+
+
+def _heading(study: Study) -> str:
+    """A study's name and kind; once where it is named after its kind."""
+    return study.name if study.name == study.kind else f"{study.name} ({study.kind})"
+
+
 def _study(study: Study, figures: dict[str, Any]) -> Iterator[str]:
-    yield _section(f"{study.name} ({study.kind})")
+    yield _section(_heading(study))
     yield from (_chart(chart, figures) for chart in study.charts)
     yield _table(study, study.shown, f"{study.name}: the columns that matter most")
     others = [name for name in study.table.column_names if name not in study.shown]
@@ -205,7 +215,7 @@ def _study(study: Study, figures: dict[str, Any]) -> Iterator[str]:
         names = [*[name for name in study.shown[:1] if name not in others], *others]
         yield f"<details><summary>{len(others)} more columns</summary>{_table(study, names, f'{study.name}: the other columns')}</details>"
     if study.notes:
-        yield "<ul>" + "".join(f"<li>{escape(note)}</li>" for note in study.notes) + "</ul>"
+        yield "<ul>" + "".join(f"<li>{_prose(note)}</li>" for note in study.notes) + "</ul>"
     yield _reference(study)
     yield "</section>"
 
@@ -253,8 +263,7 @@ def _head(study: Study, name: str, shown: Column) -> str:
 
 def _cell(name: str, shown: Column, place: int, row: dict[str, Any], *, first: bool) -> str:
     value, text = row.get(name), escape(shown.cells[place])
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-    inner = f'<data value="{value!r}">{text}</data>' if is_number else text
+    inner = f'<data value="{value!r}">{text}</data>' if is_number(value) and math.isfinite(value) else text
     tag = 'th scope="row"' if first and not shown.numeric else "td"
     return f"<{tag}{_class(shown.numeric, shown.cells[place])}>{inner}</{tag.split()[0]}>"
 
@@ -265,8 +274,8 @@ def _class(numeric: bool, text: str) -> str:
 
 def _listing(listing: Listing) -> str:
     heads = "".join(
-        f'<th scope="col">{escape(head)}<small>{escape(unit)}</small></th>'
-        for head, unit in zip(listing.heads, listing.units or [""] * len(listing.heads), strict=True)
+        f'<th scope="col"{" class=number" if listing.is_numeric(place) else ""}>{escape(head)}<small>{escape(unit)}</small></th>'
+        for place, (head, unit) in enumerate(zip(listing.heads, listing.units or [""] * len(listing.heads), strict=True))
     )
     body = "".join("<tr>" + "".join(_listed(listing, place, value) for place, value in enumerate(row)) + "</tr>" for row in listing.rows)
     note = f"<p class='soft'>{escape(listing.note)}</p>" if listing.note else ""
@@ -274,9 +283,8 @@ def _listing(listing: Listing) -> str:
 
 
 def _listed(listing: Listing, place: int, value: Any) -> str:
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
     text = shown_cell(listing, place, value)
-    return f"<td{_class(is_number, text)}>{escape(text)}</td>"
+    return f"<td{_class(listing.is_numeric(place), text)}>{escape(text)}</td>"
 
 
 def _folded(listing: Listing) -> str:

@@ -28,7 +28,7 @@ def figure(chart: Chart) -> dict[str, Any]:
         "margin": {"l": 60, "r": 16, "t": 12, "b": 50},
         "hovermode": "closest",
         "showlegend": len(chart.series) > 1,
-        "legend": {"orientation": "v", "x": 0, "xanchor": "left", "y": 1.02, "yanchor": "bottom"},
+        "legend": {"orientation": "h", "x": 0, "xanchor": "left", "y": 1.02, "yanchor": "bottom"},
         "paper_bgcolor": "rgba(0,0,0,0)",
         "plot_bgcolor": "rgba(0,0,0,0)",
         "dragmode": False,
@@ -174,7 +174,8 @@ def _range(one: Series, place: int, _chart: Chart) -> list[dict[str, Any]]:
         spans["y"] += [name, name, None]
     line = {
         "type": "scatter",
-        "mode": "lines",
+        "mode": "lines+markers",
+        "marker": {"size": 10, "opacity": 0},  # of no sight: an axis leaves room for markers, and none for lines
         "line": {"color": _colour(place), "width": 10},
         "hoverinfo": "skip",
         "showlegend": False,

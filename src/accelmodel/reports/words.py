@@ -265,8 +265,18 @@ def _break_even(rows: Sequence[Row], _summary: Mapping[str, Any]) -> Iterator[st
             yield f"'{row['subject']}' and '{row['baseline']}' are equal at no value of {row['input_name']} that was searched."
         else:
             value = in_own_unit(row, "break_even_value")
+            if str(row["baseline"]).startswith("target "):
+                yield f"'{row['subject']}' reaches the {row['baseline']} at a {row['input_name']} of {value}{_met(row)}."
+                continue
             better = f"below it '{row['better_below']}' is better, above it '{row['better_above']}'"
             yield f"'{row['subject']}' equals '{row['baseline']}' at a {row['input_name']} of {value}; {better}."
+
+
+def _met(row: Row) -> str:
+    """On which side of the break-even value a target is met; nothing where it is met, or missed, on both."""
+    if row["better_below"] == row["better_above"]:
+        return ""
+    return f"; {'below' if row['better_below'] == row['subject'] else 'above'} it the target is met"
 
 
 _SAID: dict[str, Callable[[Sequence[Row], Mapping[str, Any]], Iterator[str]]] = {

@@ -126,7 +126,7 @@ class _Writer:
 
     def _answer(self, sheet: Any) -> None:
         sheet.set_column(0, 0, 120, self.format(text_wrap=True, valign="top"))
-        said = [self.of.title, self.of.description, "", *(sentence for _, sentence in self.of.answer), "", "Assumptions that matter most"]
+        said = [self.of.title, self.of.description, "", *self.of.told, "", "Assumptions that matter most"]
         said += [f"{rank}. {text} [{source}]" for rank, text, source in self.of.assumptions.rows[: self.of.assumption_count]]
         said += ["", *self.of.missing, "", *(f"{what}: {value}" for what, value in self.of.identity.rows)]
         for row, text in enumerate(said):
