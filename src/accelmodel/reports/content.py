@@ -250,7 +250,7 @@ def _inputs(given: Sequence[Given]) -> Listing:
 
 
 def _accuracy(errors: Sequence[Accuracy]) -> Listing:
-    heads = ("calibration", "measured on", "under", "quantity", "measurements", "median error", "mean error", "90th percentile of the error")
+    heads = ("calibration", "measured on", "under", "quantity", "measurements", "median error", "mean error", "90th percentile")
     seen = dict.fromkeys((one.calibration, one.measured, one.load, one.quantity, one.rows, one.median, one.mean, one.p90) for one in errors)
     rows = tuple(
         (name, where or "wherever it was measured", _LOADS.get(load, load or "any load"), _QUANTITIES.get(what, what), *rest)

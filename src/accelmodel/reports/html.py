@@ -22,6 +22,7 @@ from accelmodel.reports.terminal import in_words
 
 ROWS_SHOWN, ROWS_HELD = 200, 10_000  # of a table: printed, and held as data
 _SHORT, _LONG = 26, 60  # letters of a cell that never breaks, of one that needs room
+_PRINTED = 60  # rows of a folded list that unfolds on paper
 _DRAWING = """
 const dark = matchMedia("(prefers-color-scheme: dark)");
 function look() {
@@ -41,6 +42,9 @@ for (const place of places) {
 dark.addEventListener("change", () => places.forEach((place) => Plotly.relayout(place, look())));
 addEventListener("beforeprint", () => places.forEach((place) => Plotly.relayout(place, { ...look(), width: 660 })));
 addEventListener("afterprint", () => places.forEach((place) => Plotly.relayout(place, { ...look(), width: null, autosize: true })));
+const kept = [...document.querySelectorAll("details[data-print]")];  // paper cannot unfold
+addEventListener("beforeprint", () => kept.forEach((one) => { one.dataset.was = one.open ? "open" : ""; one.open = true; }));
+addEventListener("afterprint", () => kept.forEach((one) => { one.open = one.dataset.was === "open"; }));
 document.documentElement.dataset.ready = "yes";
 """
 _STYLE = """
@@ -70,7 +74,7 @@ thead th.number { white-space: normal; min-width: 5rem; } th small { display: bl
 .number { text-align: right; white-space: nowrap; } tbody th { font-weight: 400; }
 thead th { position: sticky; top: 0; } .short { white-space: nowrap; }
 details { margin: .6rem 0; } summary { cursor: pointer; color: var(--mark); padding: .2rem 0; }
-.identity td { overflow-wrap: anywhere; } .long { min-width: 16rem; }
+.long { min-width: 16rem; } .identity td { overflow-wrap: anywhere; min-width: 0; }
 footer { margin-top: 3rem; padding-bottom: 2rem; }
 @media (max-width: 600px) { body { font-size: 15px; } h1 { font-size: 1.35rem; } th, td { padding: .25rem .4rem; } }
 @media print {
@@ -78,7 +82,9 @@ footer { margin-top: 3rem; padding-bottom: 2rem; }
   @page { size: A4; margin: 14mm; } body { font-size: 10.5pt; } nav, .skip { display: none; }
   header, main, footer { max-width: none; padding: 0; } .scroll { overflow: visible; border: 0; max-height: none; } thead th { position: static; }
   table { font-size: 7pt; table-layout: auto; } th, td { padding: .15rem .3rem; } tr { break-inside: avoid; } thead { display: table-header-group; }
-  .long { min-width: 0; } h2, h3 { break-after: avoid; } .answer { break-inside: avoid; }
+  .long, thead th.number { min-width: 0; }
+  details td:not(.number) { white-space: normal; overflow-wrap: anywhere; }
+  h2, h3 { break-after: avoid; } .answer { break-inside: avoid; }
 }
 """
 
@@ -145,9 +151,9 @@ def _data(of: Content) -> dict[str, Any]:
 
 def _body(of: Content, figures: dict[str, Any]) -> Iterator[str]:
     yield '<a class="skip" href="#main">Skip to the answer</a>'
-    yield f"<header>\n<h1>{escape(of.title)}</h1>"
+    yield f"<header>\n<h1>{_prose(of.title)}</h1>"
     if of.description:
-        yield f'<p class="soft">{escape(of.description)}</p>'
+        yield f'<p class="soft">{_prose(of.description)}</p>'
     yield f"<nav aria-label='Contents'><ul>{''.join(_contents(of))}</ul></nav>\n</header>\n<main id='main'>"
     yield from _answer(of)
     for study in of.studies:
@@ -288,7 +294,8 @@ def _listed(listing: Listing, place: int, value: Any) -> str:
 
 
 def _folded(listing: Listing) -> str:
-    return f"<details><summary>{len(listing.rows)} rows</summary>{_listing(listing)}</details>" if listing.rows else "<p>None.</p>"
+    printed = " data-print" if len(listing.rows) <= _PRINTED else ""
+    return f"<details{printed}><summary>{len(listing.rows)} rows</summary>{_listing(listing)}</details>" if listing.rows else "<p>None.</p>"
 
 
 def _accuracy(listing: Listing) -> str:
