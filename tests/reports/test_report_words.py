@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import plotly.graph_objects as go
+import pyarrow as pa
 import pytest
 
 from accelmodel.columns import COLUMNS, Column
 from accelmodel.reports.charts import Chart, charts
+from accelmodel.reports.content import Content, Listing, Study
 from accelmodel.reports.plotly_figures import figure
 from accelmodel.reports.words import answer, cheapest_at
 
@@ -177,3 +179,25 @@ def test_series_that_share_categories_are_one_bar_each():
     both = Chart("t", "", "bar", Axis("x"), Axis(""), (Series("a", [1.0], ["one"], [""]), Series("b", [2.0], ["one"], [""])))
     assert not both.is_split
     assert figure(both)["layout"]["barmode"] == "group"
+
+
+def test_a_break_even_with_a_target_says_where_it_is_met():
+    row = {"subject": "a", "baseline": "target 30 %", "input": "base.occupancy", "input_name": "occupancy", "unit": "1", "break_even_value": 0.4}
+    sides = {"better_below": "target 30 %", "better_above": "a"}
+    assert answer("break-even", [row | sides], {}) == ["'a' reaches the target 30 % at an occupancy of 40 %; above it the target is met."]
+    both = {"better_below": "a", "better_above": "a"}
+    assert answer("break-even", [row | both], {}) == ["'a' reaches the target 30 % at an occupancy of 40 %."]
+
+
+def test_where_studies_of_a_kind_are_several_each_sentence_names_its_own():
+    def study(name: str, kind: str) -> Study:
+        return Study(name, kind, pa.table({}), (), {}, (), ("It is so.",), ())
+
+    nothing = Listing("nothing", (), ())
+    of = Content("t", "", (study("one", "demand"), study("two", "demand"), study("three", "plan")), *[nothing] * 5, assumption_count=0)
+    assert of.told == ["one: It is so.", "two: It is so.", "It is so."]
+
+
+def test_a_column_of_a_listing_is_numeric_where_all_of_it_is():
+    listing = Listing("t", ("a", "b", "c", "d"), ((1, "x", None, True), (2.5, 3, None, False)))
+    assert [listing.is_numeric(place) for place in range(4)] == [True, False, False, False]

@@ -125,6 +125,25 @@ def test_sheets_have_units_frozen_heads_and_charts(path: Path, folder: Path):
     assert len(charts) >= 5
 
 
+def test_whole_numbers_have_no_point_and_every_number_has_its_room(path: Path, folder: Path):
+    book = openpyxl.load_workbook(path)
+    seen = 0
+    for name in json.loads((folder / "run.json").read_text())["studies"]:
+        widths = {letter: one.width for key, one in book[name].column_dimensions.items() for letter in columns_between(one.min, one.max) if key}
+        for column in book[name].iter_cols(min_row=3):
+            values = [cell.value for cell in column if isinstance(cell.value, (int, float)) and not isinstance(cell.value, bool)]
+            if values and all(value == int(value) for value in values):
+                assert not column[0].number_format.endswith(".####"), (name, column[0].coordinate)
+            if column[0].number_format == "#,##0":
+                seen += 1
+                assert max((len(f"{value:,.0f}") for value in values), default=0) <= widths[column[0].column_letter], (name, column[0].coordinate)
+    assert seen
+
+
+def columns_between(first: int, last: int) -> list[str]:
+    return [openpyxl.utils.get_column_letter(place) for place in range(first, last + 1)]
+
+
 def test_metadata_names_the_run(path: Path, folder: Path):
     rows = {row[0]: row[1] for row in openpyxl.load_workbook(path)["Metadata"].iter_rows(min_row=3, values_only=True)}
     document = json.loads((folder / "run.json").read_text())

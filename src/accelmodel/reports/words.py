@@ -266,10 +266,14 @@ def _break_even(rows: Sequence[Row], _summary: Mapping[str, Any]) -> Iterator[st
         else:
             value = in_own_unit(row, "break_even_value")
             if str(row["baseline"]).startswith("target "):
-                yield f"'{row['subject']}' reaches the {row['baseline']} at a {row['input_name']} of {value}{_met(row)}."
+                yield f"'{row['subject']}' reaches the {row['baseline']} at {_a(row['input_name'])} of {value}{_met(row)}."
                 continue
             better = f"below it '{row['better_below']}' is better, above it '{row['better_above']}'"
-            yield f"'{row['subject']}' equals '{row['baseline']}' at a {row['input_name']} of {value}; {better}."
+            yield f"'{row['subject']}' equals '{row['baseline']}' at {_a(row['input_name'])} of {value}; {better}."
+
+
+def _a(name: str) -> str:
+    return f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
 
 
 def _met(row: Row) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 
 from accelmodel.errors import InputError
 from accelmodel.reports.charts import Chart
-from accelmodel.reports.content import Content, Listing, Study, is_known
+from accelmodel.reports.content import Content, Listing, Study, is_known, is_number
 from accelmodel.reports.csv_files import safe
 from accelmodel.reports.formulas import Block, blocks
 from accelmodel.reports.plotly_figures import COLOURS
@@ -20,6 +20,7 @@ from accelmodel.reports.terminal import label
 _NAME_LENGTH = 31  # of a sheet, by Excel
 _FORBIDDEN = re.compile(r"[\[\]:*?/\\\x00-\x1f]")
 _WIDEST, _NARROWEST, _MONEY_WIDTH = 48, 9, 18
+_WIDE_NUMBER = 1e15  # from which on a number is shown with an exponent
 _MOST_ROWS = 1_000_000  # Excel holds 1,048,576
 _PAGE_COLUMNS = 20  # that one page across holds
 _AXIS_FORMAT = '[>=1000000000]0.0,,,"B";[>=1000000]0.0,,"M";General'
@@ -55,11 +56,20 @@ def sheet_names(wanted: Iterable[str], taken: Iterable[str] = ()) -> dict[str, s
     return found
 
 
-def number_format(unit: str, *, is_share: bool = False) -> str:
-    """How a column of a unit is shown in full precision's place."""
+def number_format(unit: str, *, is_share: bool = False, is_whole: bool = False) -> str:
+    """How a column of a unit is shown in full precision's place; optional decimals alone would leave whole numbers their point."""
     if is_share:
         return "0.0%"
+    if is_whole:
+        return "#,##0"
     return {"s": "0.0000", "USD/Mtok": "0.0000", "USD/h": "#,##0.000", "USD": "#,##0", "USD/year": "#,##0", "byte": "0.000E+00"}.get(unit, "#,##0.####")
+
+
+def _as_wide_as(value: Any) -> str:
+    """A text about as wide as a value is shown; a number that is too wide for its column would be shown as hashes."""
+    if isinstance(value, str):
+        return value
+    return f"{value:,.4f}".rstrip("0") if is_number(value) and math.isfinite(value) and abs(value) < _WIDE_NUMBER else ""
 
 
 def write_workbook(of: Content, path: Path) -> None:
@@ -141,13 +151,14 @@ class _Writer:
         self._head(
             sheet, 0, [words for words, _, _ in told], ["%" if share else "" if unit == "1" else unit for (_, unit, _), share in zip(told, shares, strict=True)]
         )
-        forms = [self.format(num_format=number_format(unit, is_share=share)) for (_, unit, _), share in zip(told, shares, strict=True)]
         rows, left = study.rows(_MOST_ROWS), max(study.table.num_rows - _MOST_ROWS, 0)
         for place, (name, (_, _, description)) in enumerate(zip(names, told, strict=True)):
             sheet.write_comment(0, place, f"{name}: {description}")
             sheet.set_column(place, place, self._width(told[place][0], [row[name] for row in rows[:200]]))
+            is_whole = all(value == int(value) for value in (row[name] for row in rows) if is_number(value) and math.isfinite(value))
+            form = self.format(num_format=number_format(told[place][1], is_share=shares[place], is_whole=is_whole))
             for at, row in enumerate(rows):
-                self._put(sheet, at + HEADED, place, row[name], forms[place])
+                self._put(sheet, at + HEADED, place, row[name], form)
         sheet.freeze_panes(HEADED, 1)
         if rows:
             sheet.autofilter(HEADED - 1, 0, HEADED - 1 + len(rows), len(names) - 1)
@@ -159,7 +170,7 @@ class _Writer:
 
     @staticmethod
     def _width(head: str, values: Iterable[Any]) -> int:
-        longest = max((len(value) for value in values if isinstance(value, str)), default=0)
+        longest = max((len(_as_wide_as(value)) for value in values), default=0)
         return min(max(longest + 1, max(map(len, head.split()), default=0) + 2, _NARROWEST), _WIDEST)
 
     def _listing(self, sheet: Any, listing: Listing) -> None:
