@@ -71,7 +71,7 @@ def of_money(replica: Replica, terms: Money) -> Iterator[Assumption]:
         yield Assumption(
             3,
             "offer",
-            f"hardware is rented at {text(hour.price, hour.unit)} a {'system' if hour.system else 'accelerator'} ({hour.id}, {hour.date})",
+            f"hardware is rented at {hour.price:,g} {hour.unit} a {'system' if hour.system else 'accelerator'} ({hour.id}, {hour.date})",
             hour.source,
         )
     elif (missing := _no_cost(replica, terms)) is not None:
@@ -84,8 +84,8 @@ def of_money(replica: Replica, terms: Money) -> Iterator[Assumption]:
         yield Assumption(4, "attribution", f"cost is shared out among input, cached input and output by '{terms.attribution}', not by device time")
     if terms.token is not None:
         prices = terms.token.tier(terms.tier)
-        cached = "" if prices.cached_input_usd_per_mtok is None else f", cached {number(prices.cached_input_usd_per_mtok)}"
-        sold = f"tokens sell at {number(prices.input_usd_per_mtok)} (input{cached}) and {number(prices.output_usd_per_mtok)} (output) USD/Mtok"
+        cached = "" if prices.cached_input_usd_per_mtok is None else f", cached {prices.cached_input_usd_per_mtok:g}"
+        sold = f"tokens sell at {prices.input_usd_per_mtok:g} (input{cached}) and {prices.output_usd_per_mtok:g} (output) USD/Mtok"
         yield Assumption(4, "price", f"{sold} ({terms.token.id}, {terms.token.date})", terms.token.source)
 
 

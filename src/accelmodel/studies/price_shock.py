@@ -10,7 +10,6 @@ import numpy as np
 
 from accelmodel.economics.margin import SupplyMix, cost_under_price_shock_usd_per_mtok, margin_under_price_shock_fraction, parity_price_shock_fraction
 from accelmodel.errors import InputError
-from accelmodel.numbers import number
 from accelmodel.results.table import table
 from accelmodel.studies.grid import misfit
 from accelmodel.studies.run import Cell, Context, StudyResult
@@ -27,7 +26,7 @@ def study(context: Context, asked: PriceShock) -> StudyResult:
     other_price, vendor_cost = _price_and_cost(context, vendor)
     if abs(price - other_price) > 1e-9 * price:
         raise InputError(
-            f"cases '{asked.in_house}' and '{asked.vendor}' sell tokens at {number(price)} and {number(other_price)} USD/Mtok: give both one offer and one load"
+            f"cases '{asked.in_house}' and '{asked.vendor}' sell tokens at {price:.4g} and {other_price:.4g} USD/Mtok: give both one offer and one load"
         )
     vendor_share = _vendor_price_fraction(context, vendor)
     rows = []
