@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from scipy.stats import binom
+from scipy.stats import binom, poisson
 
 import accelmodel as am
 from accelmodel.economics.annuities import capital_recovery_factor
@@ -311,9 +311,25 @@ def test_slices_hold_replicas_for_failures_together(tmp_path):
     found = built_of(tmp_path, sliced.replace("[60e9, 90e9, 120e9]", "[4e9, 6e9, 8e9]"))
     problem, s = found.problem, 1
     assert len(found.demanded) == 4
-    peak = sum(one.mean_requests_per_s[2] * 1.5 / problem.goodput_requests_per_s[w, s] for w, one in enumerate(found.demanded))
-    needed = math.ceil(peak / 0.9 / 0.98)
     up = math.prod(domain.availability_fraction for domain in failure_domains(found.cell(0, s)))  # one accelerator, one host
-    installed = next(count for count in range(needed, 4 * needed) if binom.sf(needed - 1, count, up) >= 0.999)
-    assert needed > 4
-    assert problem.reserves.availability[:, s] == pytest.approx([installed / needed] * 4)
+    for quarter in range(3):
+        peak = sum(one.mean_requests_per_s[quarter] * 1.5 / problem.goodput_requests_per_s[w, s] for w, one in enumerate(found.demanded))
+        needed = math.ceil(math.ceil(peak / 0.9) / 0.98)
+        installed = next(count for count in range(needed, 4 * needed) if binom.sf(needed - 1, count, up) >= 0.999)
+        assert needed > 3
+        assert problem.reserves.availability[:, s, quarter] == pytest.approx([installed / needed] * 4)
+        # All slices on this system take the whole replicas, by their shares.
+        assert (problem.reserves.factor[:, s, quarter] * problem.bare_replicas[:, s, quarter]).sum() == pytest.approx(installed)
+
+
+def test_spares_are_one_stock_of_a_system(tmp_path):
+    """Two workloads that both run on H100 draw on one stock: whole systems for all that would stand there, by the Poisson tail."""
+    second = '[studies.plan.workloads.more]\nreplicas = ["new"]\ntokens_per_day = [60e9, 60e9, 60e9]\npeak_to_mean = 1.5\n'
+    found = built_of(tmp_path, SCENARIO.replace("[studies.plan.systems]", second + "[studies.plan.systems]"))
+    problem, s = found.problem, 1
+    systems = math.ceil(((problem.reserves.factor * problem.bare_replicas)[:, s].sum(0) / 8).max() - 1e-9)
+    owner = library().ownership("default").figures
+    in_repair = systems * 8 * owner.failures_per_year.si * owner.repair_time.si
+    stock = next(count for count in range(1000) if poisson.cdf(count, in_repair) >= 0.99)
+    assert problem.spare_fraction[s] == pytest.approx(math.ceil(stock / 8) / systems)
+    assert 0 < problem.spare_fraction[s] < 0.1

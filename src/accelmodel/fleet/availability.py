@@ -5,6 +5,7 @@ SciPy is imported where it is used: it takes a third of a second.
 
 from __future__ import annotations
 
+import bisect
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -155,12 +156,25 @@ def replicas_for_availability(
     """Smallest number of replicas, in whole blocks and one that is partly filled, of which at least `needed` are up with the target's probability."""
     states = replicas_up(replicas_per_block, accelerators_per_replica, domains)
     blocks = blocks_for_availability(needed, states, target_fraction)
-    for left in range(1, replicas_per_block if blocks else 1):
-        installed = (blocks - 1) * replicas_per_block + left
-        down = np.convolve(_copies(states[::-1], blocks - 1), replicas_up(left, accelerators_per_replica, domains)[::-1])
-        if installed >= needed and down[: installed - needed + 1].sum() >= target_fraction:
-            return installed
-    return blocks * replicas_per_block
+    return fewest_in_blocks(needed, blocks, states, accelerators_per_replica, domains, target_fraction)
+
+
+def fewest_in_blocks(needed: int, blocks: int, states: Array, accelerators_per_replica: int, domains: Sequence[FailureDomain], target_fraction: float) -> int:
+    """Smallest number of replicas of which enough are up, the last of `blocks`, the fewest whole ones that do, being filled as far as it takes.
+
+    More replicas in the last block are never fewer up, so that it is found by bisection.
+    """
+    each = int(states.shape[0]) - 1
+    if blocks == 0:
+        return 0
+    others = _copies(states[::-1], blocks - 1)
+
+    def enough(left: int) -> bool:
+        installed = (blocks - 1) * each + left
+        down = np.convolve(others, replicas_up(left, accelerators_per_replica, domains)[::-1])
+        return installed >= needed and bool(down[: installed - needed + 1].sum() >= target_fraction)
+
+    return (blocks - 1) * each + 1 + bisect.bisect_left(range(1, each), True, key=enough)
 
 
 def mean_in_repair(units: float, failures_per_unit_year: float, turnaround_h: float) -> float:

@@ -162,7 +162,7 @@ def _calibrated(made: Built) -> tuple[PlanProblem, tuple[str, ...]]:
     factor, goodput, unfit = problem.reserves.proof.copy(), problem.goodput_requests_per_s.copy(), []
     for w, one in enumerate(made.demanded):
         for s, (cell, _) in one.served.items():
-            rate = float(cell_replicas * goodput[w, s] / problem.reserves.headroom[w, s])
+            rate = float(cell_replicas * goodput[w, s] * (1.0 - made.asked.headroom_fraction))
             how: dict[str, Any] = {"cell_replicas": cell_replicas, "window_s": _CALIBRATED_S, "seed": made.seed}
             traffic = _hastened(one.traffic, rate).within(cell.replica.model.architecture.max_context_tokens)
             found = prove(cell.replica, traffic, rate, cell_replicas, one.targets, **how)
@@ -240,8 +240,8 @@ def _proved(made: Built, plan: Plan, members: Integers, s: int, t: int, rates: A
     In a fleet of thousands a program may leave a remnant of few replicas somewhere; it is proven as the part of a cell that it is, at the cell's rate.
     """
     installed = _installed(plan, members, s, t)
-    reserves, first = plan.problem.reserves, int(members[rates.argmax()])
-    away = float(reserves.maintenance[first, s] * reserves.availability[first, s])
+    first = int(members[rates.argmax()])
+    away = float(plan.problem.reserves.away[first, s, t])
     up = max(math.floor(installed / away + _WHOLE), 1)
     if not plan.small and up < _REMNANT_REPLICAS:
         up, rates = _REMNANT_REPLICAS, rates * (_REMNANT_REPLICAS * away / float(plan.replicas[members, s, :, t].sum()))
@@ -293,7 +293,7 @@ def _repaired(made: Built, plan: Plan, problem: PlanProblem, short: Proved) -> t
     t = problem.quarters.index(short.quarter)
     needed = float(plan.replicas[members, s, :, t].sum())
     reserves = plan.problem.reserves
-    away = float(np.nanmax((reserves.maintenance * reserves.availability)[members, s]))
+    away = float(np.nanmax(reserves.away[members, s, t]))
     more = short.proof.replicas_proven * away / needed if plan.small else 1.0 + short.proof.short_fraction
     factor = reserves.proof.copy()
     factor[members, s] *= max(more, 1.0 + 1e-3)
@@ -403,8 +403,16 @@ def _notes(made: Built, proven: Proven) -> list[str]:
     ]
     found += [f"Not served there: {one}" for one in proven.unfit]
     found.append("From the bare demand to the plan: " + ", ".join(f"{step.name} {_usd(step.cost_usd)}" for step in proven.steps))
-    beyond = _beyond_terms(made, plan)
-    return found + beyond
+    return [*found, *_paid_by_the_quarter(made, plan), *_beyond_terms(made, plan)]
+
+
+def _paid_by_the_quarter(made: Built, plan: Plan) -> list[str]:
+    """Why equipment costs less a year here than in studies that pay by the year: a year's four payments come sooner."""
+    rate = plan.problem.discount_fraction_per_quarter
+    if rate == 0.0 or not _charge_usd(made, plan).any():
+        return []
+    sooner = 4.0 * rate / ((1.0 + rate) ** 4 - 1.0)
+    return [f"Equipment is paid for by the quarter: four payments are {1.0 - sooner:.1%} less than one at the year's end, by which other studies count"]
 
 
 def _usd(value: float) -> str:
@@ -469,7 +477,7 @@ def _workloads(_: Built, proven: Proven) -> list[dict[str, Any]]:
                 "replica_goodput_requests_per_s": float(problem.goodput_requests_per_s[w, s]),
                 "lower_bound_replicas": int(bound[w, s, t]),
                 "replicas_with_reserves": float(replicas[w, s, t]),
-                "reserve_factor": float(problem.reserves.factor[w, s]),
+                "reserve_factor": float(problem.reserves.factor[w, s, t]),
                 "proof_factor": float(problem.reserves.proof[w, s]),
             }
         )

@@ -14,8 +14,9 @@ import numpy as np
 from accelmodel.economics.offers import block
 from accelmodel.economics.ownership import OwnershipTerms
 from accelmodel.errors import InputError
-from accelmodel.fleet.availability import mean_in_repair, replicas_for_availability, spare_stock
 from accelmodel.fleet.plan_model import HOURS_PER_QUARTER, QUARTERS_PER_YEAR, Array, PlanProblem, Reserves
+from accelmodel.fleet.schedule import needed_replicas
+from accelmodel.fleet.sizing import Held, spares_for
 from accelmodel.studies.assumptions import assumptions, sources
 from accelmodel.studies.demanded import peak_to_mean_of
 from accelmodel.studies.fleet import goodput_of
@@ -23,7 +24,7 @@ from accelmodel.studies.grid import misfit
 from accelmodel.studies.money import ownership_terms
 from accelmodel.studies.points import Point
 from accelmodel.studies.proof import Targets
-from accelmodel.studies.reserves import reserve_of
+from accelmodel.studies.reserves import held_for
 from accelmodel.studies.run import Cell, Context
 from accelmodel.studies.scenario import PlanStudy, PlanWorkload, PowerFrom
 from accelmodel.studies.traces import Client, Trace
@@ -34,6 +35,7 @@ _PREFIX_BLOCK_TOKENS = 64
 _PREFIX_FAMILIES = 16
 _W_PER_MW = 1e6
 _NAN = math.nan
+_WHOLE = 1e-9
 
 
 @dataclass(frozen=True, eq=False)
@@ -448,35 +450,45 @@ class _Builder:
         return float((1.0 - salvage * kept) * rate / (1.0 - kept))
 
     def _reserves(self, peak: Array, goodput: Array) -> tuple[Reserves, Array]:
-        """Factors for each workload on each system, and the spares of each system: the most that any of its workloads asks for.
+        """Factors for each workload on each system in each quarter, and the spares of each system, one stock for all workloads that may run on it.
 
-        Slices of a workload stand in one another's replicas: what fails of them all is held for all of them together.
+        Slices of a workload stand in one another's replicas: what is held for them all is held for all of them together.
         """
-        headroom, maintenance, availability = (np.full(goodput.shape, _NAN) for _ in range(3))
-        spares = np.zeros(self.shape[1])
-        for i, one in enumerate(self.demanded):
-            for j, (cell, _) in one.served.items():
-                shared = [k for k, other in enumerate(self.demanded) if other.of == one.of and j in other.served]
-                bare = float((peak[shared] / goodput[shared, j, None]).sum(0).max())
-                headroom[i, j], maintenance[i, j], availability[i, j], spare = reserve_factors(cell, self.asked, bare)
-                spares[j] = max(spares[j], spare)
+        w, s, _, quarters = self.shape
+        headroom, maintenance, availability = (np.full((w, s, quarters), _NAN) for _ in range(3))
+        spares = np.zeros(s)
+        for j in range(s):
+            systems, reserve = np.zeros(quarters), None
+            for name in dict.fromkeys(one.of for one in self.demanded):
+                members = [i for i, one in enumerate(self.demanded) if one.of == name and j in one.served]
+                if members:
+                    cell, point = self.demanded[members[0]].served[j]
+                    bare = (peak[members] / goodput[members, j, None]).sum(0)
+                    held = [held_for(cell, point, self.asked, _serving(float(one), self.asked.headroom_fraction)) for one in bare]
+                    found = reserve_factors(bare, held)
+                    headroom[members, j], maintenance[members, j], availability[members, j] = found
+                    least, reserve = held[0].replica.block, held[0].reserve
+                    systems += np.array([one.fewest_replicas for one in held]) * (least.systems / least.replicas)
+            if reserve is not None:
+                count = math.ceil(systems.max() - _WHOLE)
+                per_system = self.some[j].replica.system.accelerators
+                spares[j] = spares_for(count * per_system, per_system, reserve).systems / count
         return Reserves(headroom, maintenance, availability, np.where(np.isfinite(goodput), 1.0, _NAN)), spares
 
 
-def reserve_factors(cell: Cell, asked: PlanStudy, replicas: float) -> tuple[float, float, float, float]:
-    """What is installed for each of so many replicas at the peak: factors for queueing, for maintenance, for failures; and the share of spares.
+def _serving(replicas: float, headroom_fraction: float) -> int:
+    """Whole replicas that serve a peak which takes so many at goodput; one at least."""
+    return max(int(needed_replicas(replicas, headroom_fraction)), 1)
 
-    1 / (1 - headroom), 1 / (1 - drained); the least number of which enough are up, over enough, by blocks that fail as `fleet.sizing` has it, and replica by
-    replica where these fill few blocks (there whole systems come on top); the stock of spare accelerators over those in place.
+
+def reserve_factors(replicas: Array, held: Sequence[Held]) -> tuple[Array, Array, Array]:
+    """What is installed for each of so many replicas at the peaks, by `held` for each: factors for queueing, maintenance and failures; 1 without demand.
+
+    Their product takes the peak to the fewest replicas of which enough are up; whole systems come on top.
     """
-    of, reserve = cell.replica, reserve_of(cell, asked)
-    headroom, maintenance = 1.0 / (1.0 - reserve.headroom_fraction), 1.0 / (1.0 - reserve.maintenance_fraction)
-    needed = max(math.ceil(replicas * headroom * maintenance), 1)
-    each = block(of.accelerators, of.system.accelerators).replicas
-    installed = replicas_for_availability(needed, each, of.accelerators, reserve.domains, reserve.availability_target_fraction)
-    accelerators = installed * of.accelerators
-    stock = spare_stock(mean_in_repair(accelerators, reserve.failures_per_accelerator_year, reserve.repair_turnaround_h), reserve.spares_service_fraction)
-    return headroom, maintenance, installed / needed, stock / accelerators
+    steps = np.array([replicas, *zip(*((one.serving, one.with_maintenance, one.fewest_replicas) for one in held), strict=True)], float)
+    headroom, maintenance, availability = np.where(replicas > 0.0, steps[1:] / np.where(replicas > 0.0, steps[:-1], 1.0), 1.0)
+    return headroom, maintenance, availability
 
 
 def _or_inf(value: float | None) -> float:
