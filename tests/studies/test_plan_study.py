@@ -14,6 +14,7 @@ from scipy.stats import binom, poisson
 
 import accelmodel as am
 from accelmodel.economics.annuities import capital_recovery_factor
+from accelmodel.fleet.availability import replicas_for_availability
 from accelmodel.studies.money import library
 from accelmodel.studies.plan import _mixed, solved_and_proven
 from accelmodel.studies.plan_problem import built, quarter_names
@@ -122,7 +123,8 @@ def test_the_arrays_are_the_scenarios(path):
 
 
 def test_money_is_the_owners(path):
-    problem, charge = made(path).problem, made(path).capital_charge_usd
+    problem = made(path).problem
+    charge = problem.capital_usd * made(path).worth.charge[:, None]
     owner = library().ownership("default")
     server = owner.purchase_price("h100-sxm").si * 8
     assert problem.price_usd[1, 0] == pytest.approx(server / (1 - owner.figures.network_share.si))
@@ -333,3 +335,20 @@ def test_spares_are_one_stock_of_a_system(tmp_path):
     stock = next(count for count in range(1000) if poisson.cdf(count, in_repair) >= 0.99)
     assert problem.spare_fraction[s] == pytest.approx(math.ceil(stock / 8) / systems)
     assert 0 < problem.spare_fraction[s] < 0.1
+
+
+def test_what_the_simulator_asks_for_has_reserves_and_spares_too(tmp_path):
+    """A factor of 1.5 on a fleet of a few replicas: reserves and spares are those of so many more, not 1.5 times those of the few."""
+    made = built_of(tmp_path, SCENARIO.replace("[60e9, 90e9, 120e9]", "[4e9, 6e9, 8e9]"))
+    before, s = made.problem, 1
+    after = made.with_proof(before, before.goodput_requests_per_s, before.reserves.proof * 1.5)
+    domains = failure_domains(made.cell(0, s))
+    for quarter in range(3):
+        needed = math.ceil(math.ceil(1.5 * before.bare_replicas[0, s, quarter] / 0.9) / 0.98)
+        installed = replicas_for_availability(needed, 8, 1, domains, 0.999)
+        assert after.reserves.factor[0, s, quarter] * before.bare_replicas[0, s, quarter] == pytest.approx(installed)
+    owner = library().ownership("default").figures
+    systems = math.ceil(installed / 8)
+    stock = next(count for count in range(100) if poisson.cdf(count, systems * 8 * owner.failures_per_year.si * owner.repair_time.si) >= 0.99)
+    assert after.spare_fraction[s] == pytest.approx(math.ceil(stock / 8) / systems)
+    assert after.horizon_usd[s] / after.capital_usd[s] == pytest.approx(before.horizon_usd[s] / before.capital_usd[s])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 
 from accelmodel.catalog.figures import Figure
 from accelmodel.errors import InputError
@@ -36,7 +37,10 @@ def reserve_of(cell: Cell, asked: Reserved) -> Reserve:
 
 def held_for(cell: Cell, point: Point, asked: Reserved, serving: int) -> Held:
     """What is installed for so many replicas that serve."""
-    return Held(serving, supply_of(cell, point), reserve_of(cell, asked))
+    return _held(serving, supply_of(cell, point), reserve_of(cell, asked))
+
+
+_held = functools.lru_cache(maxsize=4096)(Held)  # what it works out is kept with it: hours and rounds of proofs ask for the same
 
 
 def sized(cell: Cell, point: Point, demand: Demand, asked: DemandStudy, serving: int | None = None) -> FleetPlan:

@@ -81,11 +81,11 @@ class _Fleet:
     @functools.cached_property
     def held(self) -> Held:
         """What is installed: what the busiest hour takes."""
-        return self.held_for(self.staffed.serving)
+        return held_for(self.cell, self.point, self.study, self.staffed.serving)
 
-    def held_for(self, serving: int) -> Held:
-        """What stands so that so many serve: an hour's fleet is what a demand of that hour would have installed."""
-        return held_for(self.cell, self.point, self.study, serving)
+    def installed(self, serving: int) -> int:
+        """Replicas that are on so that so many serve: an hour's fleet is what a demand of that hour would have installed."""
+        return held_for(self.cell, self.point, self.study, serving).replicas
 
     def systems(self, replicas: Any) -> Any:
         """Whole systems that hold so many replicas, a number or an array."""
@@ -171,8 +171,7 @@ def _trace(context: Context, asked: ScheduleStudy) -> Trace | None:
 
 def _schedules(fleet: _Fleet, asked: ScheduleStudy) -> tuple[Schedule, Schedule]:
     """The static fleet, and the autoscaled one that has no more replicas than it."""
-    installed = functools.cache(lambda serving: fleet.held_for(serving).replicas)
-    static = static_schedule(fleet.load, fleet.headroom_fraction, installed=installed)
+    static = static_schedule(fleet.load, fleet.headroom_fraction, installed=fleet.installed)
     policy = Autoscaling(
         startup_s=asked.startup_s,
         reaction_s=asked.reaction_s,
@@ -181,7 +180,7 @@ def _schedules(fleet: _Fleet, asked: ScheduleStudy) -> tuple[Schedule, Schedule]
         minimum_replicas=min(asked.minimum_replicas, static.peak_replicas),
         maximum_replicas=static.peak_replicas,
     )
-    return static, autoscaled_schedule(fleet.load, fleet.headroom_fraction, policy, installed=installed)
+    return static, autoscaled_schedule(fleet.load, fleet.headroom_fraction, policy, installed=fleet.installed)
 
 
 # What each policy costs and earns
