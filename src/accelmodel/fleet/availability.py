@@ -18,6 +18,8 @@ from accelmodel.units import HOURS_PER_YEAR
 
 Array = npt.NDArray[np.float64]
 
+_EXPONENT = 70.0  # what is rarer than exp(-70) does not happen
+
 
 @dataclass(frozen=True)
 class FailureDomain:
@@ -80,9 +82,21 @@ def _up(replicas: int, one: Array, levels: Sequence[tuple[int, float]]) -> Array
     return np.convolve(found, group(left)) if left else found
 
 
-def _copies(states: Array, count: int) -> Array:
-    """Distribution of the sum of `count` independent copies of one over 0, 1, 2 ...: the power of its Fourier transform."""
+def _few_down(states: Array, count: int) -> Array:
+    """Distribution of the replicas that are down of `count` blocks, over 0, 1 ... to where more are down with less than 1e-30.
+
+    By Bernstein's inequality for sums of bounded terms: P(sum > mean + t) <= exp(-t^2 / (2 (variance + each t / 3))), each the replicas of a block.
+    """
+    down, places = states[::-1], np.arange(states.shape[0], dtype=np.float64)
+    mean = float(places @ down)
+    slope, variance = _EXPONENT * float(places[-1]) / 3.0, count * max(float(places**2 @ down) - mean**2, 0.0)
+    return _copies(down, count, math.ceil(count * mean + slope + math.sqrt(slope**2 + 2.0 * _EXPONENT * variance)))
+
+
+def _copies(states: Array, count: int, most: int | None = None) -> Array:
+    """Distribution of the sum of `count` independent copies of one over 0, 1, 2 ... (`most`, which it never exceeds): the power of its Fourier transform."""
     size = count * (states.shape[0] - 1) + 1
+    size = size if most is None else min(size, most + 1)
     length = 1 << size.bit_length()  # a power of two transforms several times faster than lengths with large prime factors
     total: Array = np.maximum(np.fft.irfft(np.fft.rfft(states, n=length) ** count, n=length)[:size], 0.0)
     return total
@@ -98,7 +112,7 @@ def probability_enough_up(blocks: int, needed: int, states: Array) -> float:
         return 1.0
     if blocks * each < needed:
         return 0.0
-    return min(float(_copies(states[::-1], blocks)[: blocks * each - needed + 1].sum()), 1.0)  # of those down: few, so that rounding matters least
+    return min(float(_few_down(states, blocks)[: blocks * each - needed + 1].sum()), 1.0)  # of those down: few, so that rounding matters least
 
 
 def blocks_for_availability(needed: int, states: Array, target_fraction: float) -> int:
@@ -167,7 +181,7 @@ def fewest_in_blocks(needed: int, blocks: int, states: Array, accelerators_per_r
     each = int(states.shape[0]) - 1
     if blocks == 0:
         return 0
-    others = _copies(states[::-1], blocks - 1)
+    others = _few_down(states, blocks - 1)
 
     def enough(left: int) -> bool:
         installed = (blocks - 1) * each + left
