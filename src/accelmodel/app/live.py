@@ -82,7 +82,7 @@ class Live:
             tuple(table.columns_to_show),
             tuple(points),
             tuple(words.answer("points", rows, table.summary)),
-            tuple(dict.fromkeys((*_loads(document, names), *table.notes, *frontier.notes))),
+            (*_loads(document, names), *table.notes),
             tuple(at_load.assumptions),
             _placed(drawn, FIGURES),
             tuple(documents.cases(document)[documents.ALTERNATIVES :]),
