@@ -241,7 +241,7 @@ _OF_ENTRIES = {
     "parameters": "efficiencies, overheads and fractions of the step model",
     "engines": "serving engines, each with what it multiplies",
     "generations": "what generations of accelerators multiply, by parameter",
-    "extrapolated": "generations that were not measured",
+    "measured": "generations of accelerators that were measured; to every other one the parameters are carried over, and its results say extrapolated",
     "spreads": "how far measurements lie from predictions, by what was measured",
     "errors": "errors on left-out groups, by metric",
     "correlations": "the stronger correlations of fitted parameters",

@@ -50,7 +50,7 @@ FAULTS = [
     ("models", "llama-3.1-70b", ('config_source = "hf-llama-3-1-70b"\n', ""), "config_source", "missing"),
     ("offers", "aws_ec2_2026-07-20", ('"trn1.2xlarge"', '"trn1.2xlarg"'), "hour.1.system", "did you mean 'trn1.2xlarge'"),
     ("ownership", "default", ("\nl40s = ", "\nl40x = "), "purchase.l40x", "did you mean 'l40s'"),
-    ("calibrations", "neuron-prior-2026-11", ('["neuroncore-v4"]', '["neuroncore-v5"]'), GENERATION, "no accelerator"),
+    ("calibrations", "neuron-prior-2026-11", ('"neuroncore-v3"]', '"neuroncore-v5"]'), GENERATION, "no accelerator"),
     ("sites", "new-carlisle", ("value = 2.2, unit", "value = 0.5, unit"), "phases.phase 2", "more than the whole"),
 ]
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import functools
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 import accelmodel as am
+from accelmodel.catalog.library import Library
 from accelmodel.core.replica import Replica
 from accelmodel.economics import attribution, kernels, margin
 from accelmodel.economics.tokens import BusyShares, TokenPrices, TokenRates
@@ -195,6 +197,18 @@ def test_a_wider_spread_where_nothing_was_measured():
         assert p.calibrated == ("extrapolated" if one.is_extrapolated else "measured")
         widths.append(p.time_per_output_token_s_high90 / p.time_per_output_token_s_low90)
     assert widths[0] < widths[1]
+
+
+def test_an_accelerator_of_a_generation_that_no_calibration_measured_is_said_to_be_extrapolated(tmp_path):
+    """One of one's own, whose maker's software is calibrated on others."""
+    profiles = Path(am.__file__).parents[2] / "hardware_profiles"
+    for kind, name, old, new in (("accelerators", "h100-sxm", 'generation = "hopper"', 'generation = "rubin"'), ("systems", "p5.48xlarge", "", "")):
+        text = (profiles / kind / f"{name}.toml").read_text(encoding="utf-8")
+        assert old in text
+        (tmp_path / kind).mkdir()
+        (tmp_path / kind / f"{name}.toml").write_text(text.replace(old, new) if old else text, encoding="utf-8")
+    own, shipped = (am.replica(model="llama-3.1-8b", system="p5.48xlarge", catalog=lib) for lib in (Library(tmp_path), Library()))
+    assert (own.is_extrapolated, shipped.is_extrapolated) == (True, False)
 
 
 @every_replica

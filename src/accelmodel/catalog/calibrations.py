@@ -154,7 +154,7 @@ class Calibration(Strict):
     parameters: Parameters
     engines: dict[str, ServingEngine]
     generations: dict[str, dict[str, _Factor]] = Field(default_factory=dict)
-    extrapolated: tuple[str, ...] = ()
+    measured: tuple[str, ...]
     spreads: dict[Literal["seen", "moe", "extrapolated"], Spread] = Field(default_factory=dict)
     prior: Name | None = None
     load_spreads: dict[str, dict[Measure, Annotated[Figure, of("ratio", 1, 100)]]] = Field(default_factory=dict)
@@ -177,19 +177,23 @@ class Calibration(Strict):
             raise ValueError(f"default_engine '{self.default_engine}' is not one of {sorted(self.engines)}")
         return self
 
+    def is_extrapolated(self, generation: str) -> bool:
+        """Whether nothing was measured on accelerators of a generation, so that the parameters are carried over to it."""
+        return generation not in self.measured
+
     def spread(self, generation: str, has_experts: bool) -> Spread | None:
         """How far measurements lie from predictions on accelerators of a generation; None where nobody knows.
 
         `extrapolated` holds where the generation was not measured, `moe` for mixtures of experts where the stack says so: the wider of those that apply.
         """
-        applying = ["extrapolated" if generation in self.extrapolated else "seen", *(["moe"] if has_experts else [])]
+        applying = ["extrapolated" if self.is_extrapolated(generation) else "seen", *(["moe"] if has_experts else [])]
         found = [self.spreads[name] for name in applying if name in self.spreads]
         return max(found, key=lambda spread: spread.time_per_output_token.si, default=None)
 
     def load_spread(self, load: str, measure: Measure, generation: str, has_experts: bool) -> float | None:
         """Half-width, as a factor, of the central 90 % under a kind of load; where that was not measured, as for any load; None where nobody knows."""
         figure = self.load_spreads.get(load, {}).get(measure)
-        if figure is not None and generation not in self.extrapolated and not (has_experts and "moe" in self.spreads):
+        if figure is not None and not self.is_extrapolated(generation) and not (has_experts and "moe" in self.spreads):
             return figure.si
         spread = self.spread(generation, has_experts)
         return None if spread is None else getattr(spread, measure if measure in Spread.model_fields else "throughput").si

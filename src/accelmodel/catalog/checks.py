@@ -285,7 +285,7 @@ def _check_model(path: Path, record: Model, _library: Library) -> Iterator[Findi
 
 def _check_calibration(path: Path, record: Calibration, library: Library) -> Iterator[Finding]:
     known = {str(read_toml(file).get("generation")) for file in library.files("accelerators").values()}
-    for name in (*record.generations, *record.extrapolated):
+    for name in (*record.generations, *record.measured):
         if name not in known:
             near = nearest_name(name, known)
             yield _error(path, f"generations.{name}", "no accelerator is of this generation" + (f"; did you mean '{near}'?" if near else ""))

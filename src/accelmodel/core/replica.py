@@ -286,7 +286,7 @@ class Replica:
     @property
     def is_extrapolated(self) -> bool:
         """Whether nothing was measured on this accelerator's generation, so that its calibration is carried over."""
-        return self.accelerator.generation in self.calibration.extrapolated
+        return self.calibration.is_extrapolated(self.accelerator.generation)
 
     @property
     def is_drafted(self) -> bool:

@@ -323,8 +323,7 @@ def _skipped(report: Report) -> Iterator[str]:
 
 
 def _extrapolated(calibrations: Iterable[Calibration]) -> Iterator[str]:
-    yield "\n## What is extrapolation\n"
+    yield "\n## What is extrapolation"
     for calibration in calibrations:
-        if calibration.extrapolated:
-            yield f"`{calibration.name}` carries its parameters over to {', '.join(calibration.extrapolated)}, where nothing was measured: wider intervals, and"
-            yield "every result says `extrapolated`."
+        yield f"\n`{calibration.name}` was measured on {', '.join(calibration.measured)}."
+        yield "To every other generation its parameters are carried over: wider intervals, and every result says `extrapolated`."

@@ -471,6 +471,7 @@ def fitted(problem: Problem, judged: Judged, found: Measurements, *, is_informed
             "parameters": prior.parameters.model_copy(update=parameters),
             "engines": engines,
             "generations": generations,
+            "measured": tuple(sorted(set(problem.generation.tolist()))),
             "spreads": {**prior.spreads, **cut},
             "load_spreads": spreads_of(plain),
             "anchoring": anchoring_of(plain),

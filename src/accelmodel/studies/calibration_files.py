@@ -11,7 +11,7 @@ from accelmodel.catalog.calibrations import Calibration, ServingEngine
 from accelmodel.catalog.figures import Figure
 from accelmodel.catalog.library import schema_lines
 
-_HEADER = ("name", "title", "date", "stacks", "base", "prior", "fitted_on", "default_engine", "extrapolated")
+_HEADER = ("name", "title", "date", "stacks", "base", "prior", "fitted_on", "default_engine", "measured")
 
 
 def write(calibration: Calibration, folder: Path) -> Path:
