@@ -6,89 +6,26 @@ step, which the engine folds away (`accelmodel.core.breakdown`; tests hold the t
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from accelmodel.catalog.figures import Figure
 from accelmodel.catalog.offers import HourOffer
-from accelmodel.columns import COLUMNS, HIGH, LOW, column
+from accelmodel.columns import HIGH, LOW, column
 from accelmodel.core.breakdown import Part, decode_step
 from accelmodel.core.replica import Replica
 from accelmodel.economics.attribution import token_weights
 from accelmodel.serving.pieces import Pieces, pieces
+from accelmodel.studies.equations import Maker, Term, Value, Walk, given, of_figure
 from accelmodel.studies.money import DEVICE_TIME, Money
+from accelmodel.studies.owned import owned_hour, purchase
 from accelmodel.studies.points import Point
+from accelmodel.studies.run import Cell, Context
 from accelmodel.units import si_unit
 
-Value = float | int | str | bool | None
-
-
-@dataclass(frozen=True)
-class Term:
-    """A quantity, and either the parts that make it or where it comes from."""
-
-    name: str
-    value: Value
-    unit: str = "1"
-    equation: str | None = None
-    parts: tuple[Term, ...] = ()
-    kind: str | None = None
-    low: float | None = None
-    high: float | None = None
-    source: str | None = None
-    date: str | None = None
-    note: str | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        """The tree as plain values, absent ones left out."""
-        kept = {key: value for key, value in vars(self).items() if value is not None and key != "parts"}
-        return kept | ({"parts": [part.to_dict() for part in self.parts]} if self.parts else {})
-
-    @property
-    def sources(self) -> Iterator[str]:
-        """Keys of all sources below, in order of appearance."""
-        if self.source is not None:
-            yield self.source
-        for part in self.parts:
-            yield from part.sources
-
-
-def of_figure(name: str, figure: Figure) -> Term:
-    """A figure of the catalogue, as it stands there."""
-    return Term(
-        name,
-        figure.value,
-        figure.unit,
-        figure.formula,
-        kind=figure.kind,
-        low=figure.low,
-        high=figure.high,
-        source=figure.source,
-        date=figure.date,
-        note=figure.note,
-    )
-
-
-def given(name: str, value: Value, where: str, unit: str | None = None) -> Term:
-    """What somebody decided."""
-    return Term(name, value, (COLUMNS[name].unit if name in COLUMNS else "1") if unit is None else unit, kind="given", note=where)
-
-
-# What the lines of ownership rest on, among the owner's figures.
-_OF_LINE = {
-    "server_capital_usd_per_h": ("cost_of_capital", "server_life", "residual_fraction"),
-    "network_capital_usd_per_h": ("network_share", "cost_of_capital", "network_life"),
-    "facility_capital_usd_per_h": ("facility_cost", "cost_of_capital", "facility_life"),
-    "operations_usd_per_h": ("operations_per_year",),
-    "maintenance_usd_per_h": ("maintenance_per_year",),
-    "spares_usd_per_h": ("spare_fraction", "cost_of_capital", "server_life"),
-    "integration_usd_per_h": ("integration_share", "cost_of_capital", "server_life"),
-    "software_usd_per_h": ("software_per_year",),
-    "decommissioning_usd_per_h": ("decommissioning_share", "cost_of_capital", "server_life"),
-}
 SPREAD_EQUATION = "the engine's number, and the spread of measurements about it as a factor on cost, time or rate"
 _SHARE_OF = {"input": "prefill that computes", "cached_input": "attention to cached input", "output": "decode"}
 
@@ -164,7 +101,7 @@ class PointTerms:
         token, hour = self.money.token, self.money.hour
         if token is None:
             assert hour is not None
-            return "accelerators x price x occupancy", [self._accelerators(), self._hour_price(hour), self.occupancy()]
+            return "accelerators x price x occupancy", [self.accelerators(), self._hour_price(hour), self.occupancy()]
         prices = token.tier(self.money.tier)
         sold = {"input": prices.input_usd_per_mtok, "cached input": prices.cached_input_usd_per_mtok, "output": prices.output_usd_per_mtok}
         parts = [
@@ -178,11 +115,12 @@ class PointTerms:
     def _replica_cost_usd_per_h(self) -> tuple[str, list[Term]]:
         if self.money.rents:
             assert self.money.hour is not None
-            return "accelerators x price per accelerator-hour, whole systems", [self._accelerators(), self._hour_price(self.money.hour)]
+            return "accelerators x price per accelerator-hour, whole systems", [self.accelerators(), self._hour_price(self.money.hour)]
         lines = self.cost_per_accelerator_h()
-        return "accelerators x cost per accelerator-hour / availability", [self._accelerators(), lines, self.owner("availability")]
+        return "accelerators x cost per accelerator-hour / availability", [self.accelerators(), lines, self.owner("availability")]
 
-    def _accelerators(self) -> Term:
+    def accelerators(self) -> Term:
+        """Accelerators of the replica."""
         return given("accelerators", self.replica.accelerators, f"replica on {self.replica.system.name}")
 
     def _hour_price(self, hour: HourOffer) -> Term:
@@ -191,41 +129,34 @@ class PointTerms:
 
     def cost_per_accelerator_h(self) -> Term:
         """Cost of ownership of a powered hour, line by line, each with the figures that it rests on."""
-        mean_w = self.money.mean_power_w(self.replica, float(self.point.power_w) / self.replica.accelerators)
-        capital, cost = self.money.ownership(self.replica.accelerator, mean_w)
-        stated = {name: float(value) for name, value in cost.lines.items() if value}
-        lines = [Term(name, value, "USD/h", "see docs/economics.md", self._behind(name, float(mean_w))) for name, value in stated.items()]
-        return Term(
-            "cost per accelerator-hour", float(cost.total_usd_per_h), "USD/h", "sum of the lines", tuple(lines), note=f"capital {capital.total_usd:,.0f} USD"
+        capital, _ = self.money.ownership(self.replica.accelerator, 0.0)
+        return dataclasses.replace(
+            self.owned_hour().term("cost_usd_per_h"), name="cost per accelerator-hour", note=f"capital {capital.total_usd:,.0f} USD"
         )
 
-    def _behind(self, line: str, mean_w: float) -> tuple[Term, ...]:
-        """Figures behind a line of ownership."""
-        if line == "energy_usd_per_h":
-            power = Term("mean power of an accelerator", mean_w, "W", "occupancy x loaded + (1 - occupancy) x idle", (self.term("power_w"), self.occupancy()))
-            return (power, self.accelerator("it_power"), self.site("pue"), *self._tariffs())
-        if line == "demand_usd_per_h":
-            return (self.accelerator("it_power"), self.site("pue"), self.site("demand_charge"))
-        figures = tuple(self.owner(name) for name in _OF_LINE.get(line, ()))
-        if line == "software_usd_per_h":
-            return figures
-        return (self.accelerator("it_power") if line.startswith("facility") else self._purchase(), *figures)
+    def owned_hour(self, occupancy: float | None = None) -> Walk:
+        """Terms of the owner's powered hour at the money's occupancy, or at another."""
+        money = self.money if occupancy is None else dataclasses.replace(self.money, occupancy=occupancy)
+        _, cost = money.ownership(self.replica.accelerator, money.mean_power_w(self.replica, float(self.point.power_w) / self.replica.accelerators))
+        power = {
+            "mean_it_power_w": "mean_power_w + it_power - tdp",
+            "mean_power_w": "occupancy * power_w / accelerators + (1 - occupancy) * power_idle_fraction * tdp",
+        }
+        makers: dict[str, Maker] = {
+            "occupancy": self.occupancy if occupancy is None else lambda: given("occupancy", occupancy, "hours under load" if occupancy else "idle hours"),
+            "power_w": lambda: self.term("power_w"),
+            "accelerators": self.accelerators,
+            "power_idle_fraction": lambda: self.parameter("power_idle_fraction"),
+            "purchase_usd": self._purchase,
+        }
+        values = {name: float(value) for name, value in cost.lines.items()} | {"cost_usd_per_h": float(cost.total_usd_per_h)}
+        return owned_hour(money.catalog, money.owner, money.site, self.replica.accelerator, power, makers, values)
 
     def _purchase(self) -> Term:
         """Purchase price of the accelerator: the owner's figure, or as it was given."""
-        owned = self.replica.accelerator.name
         if self.money.purchase_usd is not None:
-            return given(f"purchase price of {owned}", self.money.purchase_usd, "the scenario or the call", "USD")
-        return of_figure(f"purchase price of {owned}", self.money.catalog.ownership(self.money.owner).purchase_price(owned))
-
-    def _tariffs(self) -> Iterator[Term]:
-        """The site's tariff, or those of its classes of hours with their shares."""
-        site = self.money.catalog.site(self.money.site)
-        if not site.hour_classes:
-            yield self.site("tariff")
-        for one in site.hour_classes:
-            yield of_figure(f"site {site.name}: tariff {one.name}", one.tariff)
-            yield of_figure(f"site {site.name}: hours {one.name}", one.hours)
+            return given(f"purchase price of {self.replica.accelerator.name}", self.money.purchase_usd, "the scenario or the call", "USD")
+        return purchase(self.money.catalog.ownership(self.money.owner), self.replica.accelerator)
 
     def _cost_usd_per_mtok(self) -> tuple[str, list[Term]]:
         parts = self.terms("replica_cost_usd_per_h", "input_tokens_per_s", "output_tokens_per_s")
@@ -259,7 +190,7 @@ class PointTerms:
         return "requests running x input tokens / seconds of service (Little's law)", self.terms("running_requests", "input_tokens", "request_latency_s")
 
     def _output_tokens_per_s_per_accelerator(self) -> tuple[str, list[Term]]:
-        return "output tokens per second / accelerators", [self.term("output_tokens_per_s"), self._accelerators()]
+        return "output tokens per second / accelerators", [self.term("output_tokens_per_s"), self.accelerators()]
 
     def _output_tokens_per_s_per_user(self) -> tuple[str, list[Term]]:
         return "1 / time per output token", self.terms("time_per_output_token_s")
@@ -368,7 +299,7 @@ class PointTerms:
 
     def _power_w(self) -> tuple[str, list[Term]]:
         shares = ("power_floor_fraction", "power_memory_fraction", "power_compute_fraction", "power_link_fraction")
-        parts = [self._accelerators(), self.accelerator("tdp"), *(self.parameter(name) for name in shares), self.term("output_tokens_per_s")]
+        parts = [self.accelerators(), self.accelerator("tdp"), *(self.parameter(name) for name in shares), self.term("output_tokens_per_s")]
         return "accelerators x TDP x min(1, floor + shares of bandwidth, FLOP and links in use)", parts
 
     def _binding(self) -> tuple[str, list[Term]]:
@@ -395,3 +326,30 @@ class PointTerms:
 def _si_unit(figure: Figure) -> str:
     """The SI unit of a figure's dimension."""
     return si_unit(figure.dimension)
+
+
+def _inputs(context: Context, cell: Cell, load: Mapping[str, Any], point: Mapping[str, Any], giver: str) -> dict[str, Term]:
+    """Terms of a point's load: an axis, the scenario's keys, a workload's figures, or what was solved for."""
+    case = "[base]" if cell.case is None else f"[base] and [cases.{cell.case}]"
+    own = context.scenario.situation(cell.case)
+    figures = dict(context.catalog.workload(own["workload"]).figures) if "workload" in own else {}
+    found = {}
+    for name in ("input_tokens", "output_tokens", "prefix_hit_fraction", "concurrency"):
+        if name in load:
+            found[name] = given(name, point[name], giver)
+        elif name in own:
+            found[name] = given(name, point[name], case)
+        elif figures.get(name) is not None:
+            found[name] = of_figure(f"workload {own['workload']}: {name}", figures[name])
+        elif name == "concurrency":
+            targets = ", ".join(f"{key} {cell.situation[key]:g}" for key in ("requests_per_s", "ttft_s", "tpot_s") if key in cell.situation)
+            found[name] = Term(name, point[name], "request", f"the load that {targets or load.get('requests_per_s')} allows", kind="solved")
+        else:
+            found[name] = given(name, point[name], "not asked for" if "prefix_cache" not in own else "the prefix cache's measured curve at this load")
+    return found
+
+
+def terms_at(context: Context, cell: Cell, load: Mapping[str, Any], giver: str = "[axes]") -> PointTerms:
+    """Terms of a cell's operating point at a load, which overrides keys of the situation; `giver` says who gave it."""
+    point = context.point_at(cell, load)
+    return PointTerms(cell.replica, cell.money, point, _inputs(context, cell, load, point.to_dict(), giver))

@@ -1,0 +1,189 @@
+"""The identities of the studies of money: how each of their numbers follows from others, down to terms of operating points and the catalogue's figures."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from accelmodel.economics.ownership import OwnershipCost
+from accelmodel.studies.equations import Maker, Term, Walk, figure, given, of_figure, total
+from accelmodel.studies.owned import owned_hour
+from accelmodel.studies.run import Cell, Context
+from accelmodel.studies.scenario import OwnershipStudy, Parity, Waterfall
+from accelmodel.studies.terms import PointTerms, terms_at
+
+Rows = Sequence[Mapping[str, Any]]
+
+# The hour is linear in the purchase: its price at which an hour costs a given amount.
+PURCHASE_AT = "purchase_usd * ({} - cost_usd_per_h + of_purchase_usd_per_h) / of_purchase_usd_per_h"
+CAPACITY = {"capacity_mtok_per_h": "(input_tokens_per_s + output_tokens_per_s) * 3600 / 1000000"}
+
+
+def cell_named(context: Context, name: str) -> Cell:
+    """The cell of the case that a row calls so: by its own name, or by its system's where the scenario has no cases."""
+    case = name if name in context.scenario.cases else None
+    return context.cell(case, context.scenario.situation(case))
+
+
+def point_named(context: Context, name: str) -> PointTerms:
+    """Terms of a case's operating point."""
+    return terms_at(context, cell_named(context, name), {})
+
+
+def of_point(point: PointTerms) -> dict[str, Maker]:
+    """What equations ask of an operating point: rates, accelerators, occupancy and the owner's figures."""
+    rates = ("input_tokens_per_s", "output_tokens_per_s", "replica_cost_usd_per_h", "cost_usd_per_mtok", "revenue_usd_per_h", "power_w")
+    own = ("availability", "overhead_share", "keep_warm_share", "failures_per_year", "repair_time", "cost_of_capital")
+    stated = [name for name in own if getattr(point.money.catalog.ownership(point.money.owner).figures, name) is not None]
+    found: dict[str, Maker] = {name: _bound(point.term, name) for name in rates}
+    found |= {name: _bound(_owners(point), name) for name in stated}
+    return found | {"occupancy": point.occupancy, "accelerators": point.accelerators}
+
+
+def asked_for(asked: Any, key: str) -> Maker:
+    """What a study was asked for by a key of its own."""
+    return lambda: given(key, getattr(asked, key), f"[studies.*] of kind {asked.kind}")
+
+
+def _bound(make: Callable[[str], Term], name: str) -> Maker:
+    return lambda: make(name)
+
+
+def _owners(point: PointTerms) -> Callable[[str], Term]:
+    owner = point.money.catalog.ownership(point.money.owner)
+    return lambda name: figure(f"owner {owner.name}: {name}", getattr(owner.figures, name))
+
+
+# An owner's hour
+
+
+def of_ownership(context: Context, asked: OwnershipStudy, rows: Rows, number: int) -> Walk:
+    """An accelerator's hour in one view."""
+    row, catalog = rows[number], context.catalog
+    accelerator, owner = catalog.accelerator(row["accelerator"]), catalog.ownership(asked.owner)
+    power = {"mean_it_power_w": "it_power * load_fraction"}
+    makers: dict[str, Maker] = {"load_fraction": asked_for(asked, "load_fraction")}
+    if row["view"] == "straight-line":
+        makers["cost_of_capital"] = lambda: given("cost_of_capital", 0.0, "a straight line bears no interest")
+        makers["depreciation_worth"] = lambda: given("present value of tax depreciation", 1.0, "a straight line bears no interest")
+
+    def hour(purchase: Term) -> Term:
+        """The whole hour at another purchase price."""
+        return owned_hour(catalog, asked.owner, asked.site, accelerator, power, makers | {"purchase_usd": lambda: purchase}).term("cost_usd_per_h")
+
+    price = figure(f"purchase price of {accelerator.name}", owner.purchase_price(accelerator.name))
+    more: dict[str, Maker] = {
+        "cost_at_low_purchase_usd_per_h": lambda: hour(dataclasses.replace(price, value=owner.purchase_price(accelerator.name).si_low)),
+        "cost_at_high_purchase_usd_per_h": lambda: hour(dataclasses.replace(price, value=owner.purchase_price(accelerator.name).si_high)),
+        "cost_without_purchase_usd_per_h": lambda: hour(given("purchase price", 0.0, "none, to see what goes with it", "USD")),
+        "chip_usd": lambda: figure(f"chip of {accelerator.name}", owner.chip[accelerator.name]),
+        "published_usd_per_h": lambda: _published(context, asked, accelerator.name),
+    }
+    equations = {
+        "chip_capital_usd_per_h": "server_capital_usd_per_h * chip_usd / purchase_usd",
+        "difference_fraction": "cost_usd_per_h / published_usd_per_h - 1",
+        "of_purchase_usd_per_h": "cost_usd_per_h - cost_without_purchase_usd_per_h",
+        "purchase_at_published_usd": PURCHASE_AT.format("published_usd_per_h"),
+    }
+    return owned_hour(catalog, asked.owner, asked.site, accelerator, power | equations, makers | more, row)
+
+
+def _published(context: Context, asked: OwnershipStudy, accelerator: str) -> Term:
+    assert asked.reference is not None
+    reference = context.catalog.reference(asked.reference)
+    return of_figure(f"{reference.name}: {asked.published} of {accelerator}", reference.need(asked.published, accelerator))
+
+
+# From list price to operating margin
+
+
+def of_waterfall(context: Context, asked: Waterfall, rows: Rows, number: int) -> Walk:
+    """A step, from the other steps of its case and the hours that it pays for."""
+    row = rows[number]
+    point = point_named(context, row["case"])
+    steps = {symbol(one["step"]): one["step_usd_per_mtok"] for one in rows if one["case"] == row["case"]}
+    costs = list(steps)[3:-3]
+    equations = CAPACITY | (_rented_steps() if point.money.rents else _owned_steps(point)) | {
+        "list_price": "revenue_usd_per_h / occupancy / capacity_mtok_per_h",
+        "price": "list_price * (1 - discount_fraction)",
+        "discount": "price - list_price",
+        "gross_margin": total(["price", *costs]),
+        "overheads": "-price * overhead_share",
+        "operating_margin": "gross_margin + overheads",
+        "step_of_price_fraction": "step_usd_per_mtok / price",
+    }
+    makers = of_point(point) | {"discount_fraction": asked_for(asked, "discount_fraction")}
+    if asked.overhead_fraction is not None:
+        makers["overhead_share"] = asked_for(asked, "overhead_fraction")
+    if not point.money.rents:
+        loaded, idle = point.owned_hour(1.0), point.owned_hour(0.0)
+        makers |= {line: _bound(loaded.term, line) for line in _line_names()} | {"loaded_hour_usd_per_h": _bound(loaded.term, "cost_usd_per_h")}
+        makers["idle_hour_usd_per_h"] = _bound(idle.term, "cost_usd_per_h")
+    equations["step_usd_per_mtok"] = equations[symbol(row["step"])]
+    return Walk({**steps, **row}, equations, makers, dict.fromkeys(steps, "USD/Mtok"))
+
+
+def symbol(words: str) -> str:
+    """A step's name as equations have it.
+
+    >>> symbol("keep warm hours")
+    'keep_warm_hours'
+    """
+    return re.sub(r"\W+", "_", words)
+
+
+def _line_names() -> list[str]:
+    return [field.name for field in dataclasses.fields(OwnershipCost) if field.name != "basis"]
+
+
+def _owned_steps(point: PointTerms) -> dict[str, str]:
+    """Steps of an owner: the loaded hours by line, then the others; what the owner does not state is not in them."""
+    own = point.money.catalog.ownership(point.money.owner).figures
+    failed = "min(failures_per_year * repair_time, 1 - availability)" if own.failures_per_year is not None and own.repair_time is not None else "0"
+    lines = {line.removesuffix("_usd_per_h").removesuffix("_capital"): f"-accelerators * {line} / capacity_mtok_per_h" for line in _line_names()}
+    return lines | _hours("accelerators * idle_hour_usd_per_h", own.keep_warm_share is not None) | {
+        "mean_hour_usd_per_h": "accelerators * (occupancy * loaded_hour_usd_per_h + (1 - occupancy) * idle_hour_usd_per_h)",
+        "drained_hours": f"-(1 - availability - {failed}) * mean_hour_usd_per_h / availability / (occupancy * capacity_mtok_per_h)",
+        "failed_hours": f"-{failed} * mean_hour_usd_per_h / availability / (occupancy * capacity_mtok_per_h)",
+    }
+
+
+def _rented_steps() -> dict[str, str]:
+    return {"rent_of_loaded_hours": "-replica_cost_usd_per_h / capacity_mtok_per_h"} | _hours("replica_cost_usd_per_h", True)
+
+
+def _hours(cost: str, warm: bool) -> dict[str, str]:
+    """Hours without load at what they cost, warm and idle ones apart where the owner keeps some warm."""
+    each = f"-(1 - occupancy) * {cost} / (occupancy * capacity_mtok_per_h)"
+    return {"keep_warm_hours": f"{each} * keep_warm_share", "idle_hours": f"{each} * (1 - keep_warm_share)" if warm else each}
+
+
+# At parity
+
+
+def of_parity(context: Context, _: Parity, rows: Rows, number: int) -> Walk:
+    """A subject's price at which its tokens cost what the baseline's cost."""
+    row = rows[number]
+    subject, baseline = point_named(context, row["subject"]), point_named(context, row["baseline"])
+    equations = CAPACITY | {
+        "subject_mtok_per_accelerator_h": "capacity_mtok_per_h * occupancy / accelerators",
+        "cost_usd_per_accelerator_h": "subject_cost_usd_per_mtok * subject_mtok_per_accelerator_h",
+        "parity_price_usd_per_accelerator_h": "baseline_cost_usd_per_mtok * subject_mtok_per_accelerator_h",
+        "purchase_at_parity_usd": PURCHASE_AT.format("parity_price_usd_per_accelerator_h * availability"),
+    }
+    makers = of_point(subject) | {
+        "subject_cost_usd_per_mtok": _bound(subject.term, "cost_usd_per_mtok"),
+        "baseline_cost_usd_per_mtok": _bound(baseline.term, "cost_usd_per_mtok"),
+    }
+    return Walk(row, equations, makers | hour_of(subject))
+
+
+def hour_of(point: PointTerms) -> dict[str, Maker]:
+    """An owner's hour at the point's mean power; nothing where hardware is rented."""
+    if point.money.rents:
+        return {}
+    hour = point.owned_hour()
+    names = ("purchase_usd", "cost_usd_per_h", "of_purchase_usd_per_h", "running_usd_per_h", "equipment_usd_per_h", "facility_capital_usd_per_h", "it_power")
+    return {name: _bound(hour.term, name) for name in names}
