@@ -226,6 +226,10 @@ class Walk:
             self._made[name] = self._make(name)
         return self._made[name]
 
+    def number(self, name: str) -> float:
+        """The value of a name's term, which is a number."""
+        return float(self.term(name).value or 0.0)
+
     def _make(self, name: str) -> Term:
         value = self.values.get(name)
         if name in self.values and value is None:

@@ -21,9 +21,11 @@ from accelmodel.studies.saved import as_read, read_document, read_table
 from accelmodel.studies.scenario import LOAD_KEYS, Scenario
 from accelmodel.studies.terms import SPREAD_EQUATION, terms_at
 from accelmodel.studies.walks_money import of_ownership, of_parity, of_waterfall
+from accelmodel.studies.walks_schedule import of_schedule
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
 
 @dataclass(frozen=True)
 class Explanation:
@@ -346,4 +348,5 @@ _IDENTITIES: dict[str, Callable[[Context, Any, Sequence[Mapping[str, Any]], int]
     "ownership": of_ownership,
     "waterfall": of_waterfall,
     "parity": of_parity,
+    "schedule": of_schedule,
 }

@@ -42,7 +42,7 @@ _SHOWN = [
 ]
 _HOURS_PER_DAY = 24
 _W_PER_MW = 1e6
-_BY_THE_HOUR = ("on-demand", "rental", "spot")  # terms on which an hour that is not used is not paid for
+BY_THE_HOUR = ("on-demand", "rental", "spot")  # terms on which an hour that is not used is not paid for
 
 STATIC, AUTOSCALED, TROUGHS = "static", "autoscaled", "troughs used"
 
@@ -94,11 +94,11 @@ def study(context: Context, asked: ScheduleStudy) -> StudyResult:
             fleet = planner.fleet(cell, point, demand)
             notes += _said_of_proof(fleet)
             if fleet.proof is None or fleet.proof.why_not is None:
-                schedules = _schedules(fleet, asked)
-                found = _rows(fleet, schedules, asked, troughs)
+                both = schedules(fleet.load, fleet.headroom_fraction, asked)
+                found = _rows(fleet, both, asked, troughs)
                 notes += _said(fleet, found)
                 rows += found
-                by_hour.append(_by_hour(fleet, schedules))
+                by_hour.append(_by_hour(fleet, both))
     _rest_on_policy(context, asked)
     if not rows:
         raise InputError("; ".join(notes) or "no case runs", key="cases")
@@ -157,9 +157,9 @@ def _trace(context: Context, asked: ScheduleStudy) -> Trace | None:
     return trace
 
 
-def _schedules(fleet: _Fleet, asked: ScheduleStudy) -> tuple[Schedule, Schedule]:
-    """The static fleet, and the autoscaled one that has no more replicas than it."""
-    static = static_schedule(fleet.load, fleet.headroom_fraction)
+def schedules(load: npt.NDArray[np.float64], headroom_fraction: float, asked: ScheduleStudy) -> tuple[Schedule, Schedule]:
+    """The static fleet of a load by the hour, in replicas, and the autoscaled one that has no more replicas than it."""
+    static = static_schedule(load, headroom_fraction)
     policy = Autoscaling(
         startup_s=asked.startup_s,
         reaction_s=asked.reaction_s,
@@ -168,15 +168,15 @@ def _schedules(fleet: _Fleet, asked: ScheduleStudy) -> tuple[Schedule, Schedule]
         minimum_replicas=min(asked.minimum_replicas, static.peak_replicas),
         maximum_replicas=static.peak_replicas,
     )
-    return static, autoscaled_schedule(fleet.load, fleet.headroom_fraction, policy)
+    return static, autoscaled_schedule(load, headroom_fraction, policy)
 
 
 # What each policy costs and earns
 
 
-def _rows(fleet: _Fleet, schedules: tuple[Schedule, Schedule], asked: ScheduleStudy, troughs: _Troughs | None) -> list[dict[str, Any]]:
+def _rows(fleet: _Fleet, both: tuple[Schedule, Schedule], asked: ScheduleStudy, troughs: _Troughs | None) -> list[dict[str, Any]]:
     """A row per policy."""
-    static, scaled = schedules
+    static, scaled = both
     installed = static.peak_replicas
     draw, rates = _draw(fleet, asked.off_power_fraction), fleet.asked.demand.mean_rates(asked.years)
     rows = [_row(fleet, STATIC, static, static, draw, rates, 0.0, None), _row(fleet, AUTOSCALED, scaled, static, draw, rates, 0.0, None)]
@@ -268,7 +268,7 @@ def _cost_usd_per_day(fleet: _Fleet, held: Schedule, installed: int, mean_w: flo
     if cell.money.rents:
         assert cell.money.hour is not None
         by_system = cell.money.hour.price_usd_per_accelerator_h(of.system.accelerators) * of.system.accelerators
-        systems = float(_systems_on(fleet, held).mean()) if cell.money.hour.term in _BY_THE_HOUR else every
+        systems = float(_systems_on(fleet, held).mean()) if cell.money.hour.term in BY_THE_HOUR else every
         return by_system * systems * _HOURS_PER_DAY
     accelerators = every * of.system.accelerators
     beside_w = of.accelerator.need("it_power").si - of.accelerator.need("tdp").si
@@ -333,7 +333,7 @@ def _said(fleet: _Fleet, rows: list[dict[str, Any]]) -> list[str]:
     saved, rest = f"{scaled['saved_fraction']:.1%} of the cost", f"{scaled['of_static_fraction']:.1%} of the static fleet's replica-hours"
     if not cell.money.rents:
         why = "an owner pays for capital all the same and saves energy alone"
-    elif cell.money.hour is not None and cell.money.hour.term in _BY_THE_HOUR:
+    elif cell.money.hour is not None and cell.money.hour.term in BY_THE_HOUR:
         why = "a tenant hands systems back by the hour"
     else:
         why = "the offer is for a term: hours that are not used are paid for"
@@ -344,9 +344,9 @@ def _said(fleet: _Fleet, rows: list[dict[str, Any]]) -> list[str]:
     return [words, *([f"{rows[0]['case']}: {outlived}"] if outlived else [])]
 
 
-def _by_hour(fleet: _Fleet, schedules: tuple[Schedule, Schedule]) -> dict[str, Any]:
+def _by_hour(fleet: _Fleet, both: tuple[Schedule, Schedule]) -> dict[str, Any]:
     """The schedule hour by hour, and the proof, for whoever draws it."""
-    _, scaled = schedules
+    _, scaled = both
     found: dict[str, Any] = {
         "case": fleet.cell.case or fleet.cell.replica.system.name,
         fleet.asked.quantity: fleet.asked.value,

@@ -101,7 +101,7 @@ class PointTerms:
         token, hour = self.money.token, self.money.hour
         if token is None:
             assert hour is not None
-            return "accelerators x price x occupancy", [self.accelerators(), self._hour_price(hour), self.occupancy()]
+            return "accelerators x price x occupancy", [self.accelerators(), self.hour_price(hour), self.occupancy()]
         prices = token.tier(self.money.tier)
         sold = {"input": prices.input_usd_per_mtok, "cached input": prices.cached_input_usd_per_mtok, "output": prices.output_usd_per_mtok}
         parts = [
@@ -115,7 +115,7 @@ class PointTerms:
     def _replica_cost_usd_per_h(self) -> tuple[str, list[Term]]:
         if self.money.rents:
             assert self.money.hour is not None
-            return "accelerators x price per accelerator-hour, whole systems", [self.accelerators(), self._hour_price(self.money.hour)]
+            return "accelerators x price per accelerator-hour, whole systems", [self.accelerators(), self.hour_price(self.money.hour)]
         lines = self.cost_per_accelerator_h()
         return "accelerators x cost per accelerator-hour / availability", [self.accelerators(), lines, self.owner("availability")]
 
@@ -123,16 +123,15 @@ class PointTerms:
         """Accelerators of the replica."""
         return given("accelerators", self.replica.accelerators, f"replica on {self.replica.system.name}")
 
-    def _hour_price(self, hour: HourOffer) -> Term:
+    def hour_price(self, hour: HourOffer) -> Term:
+        """The price of an offer by the hour."""
         per = "a system" if hour.system else "an accelerator"
         return Term(f"price ({hour.id}) of {per}", hour.price, hour.unit, hour.formula, (), hour.kind, hour.low, hour.high, hour.source, hour.date, hour.note)
 
     def cost_per_accelerator_h(self) -> Term:
         """Cost of ownership of a powered hour, line by line, each with the figures that it rests on."""
         capital, _ = self.money.ownership(self.replica.accelerator, 0.0)
-        return dataclasses.replace(
-            self.owned_hour().term("cost_usd_per_h"), name="cost per accelerator-hour", note=f"capital {capital.total_usd:,.0f} USD"
-        )
+        return dataclasses.replace(self.owned_hour().term("cost_usd_per_h"), name="cost per accelerator-hour", note=f"capital {capital.total_usd:,.0f} USD")
 
     def owned_hour(self, occupancy: float | None = None) -> Walk:
         """Terms of the owner's powered hour at the money's occupancy, or at another."""

@@ -21,9 +21,14 @@ PURCHASE_AT = "purchase_usd * ({} - cost_usd_per_h + of_purchase_usd_per_h) / of
 CAPACITY = {"capacity_mtok_per_h": "(input_tokens_per_s + output_tokens_per_s) * 3600 / 1000000"}
 
 
+def case_named(context: Context, name: str) -> str | None:
+    """The case that a row calls so: by its own name, or by its system's where the scenario has no cases."""
+    return name if name in context.scenario.cases else None
+
+
 def cell_named(context: Context, name: str) -> Cell:
-    """The cell of the case that a row calls so: by its own name, or by its system's where the scenario has no cases."""
-    case = name if name in context.scenario.cases else None
+    """The cell of the case that a row calls so."""
+    case = case_named(context, name)
     return context.cell(case, context.scenario.situation(case))
 
 
@@ -37,8 +42,8 @@ def of_point(point: PointTerms) -> dict[str, Maker]:
     rates = ("input_tokens_per_s", "output_tokens_per_s", "replica_cost_usd_per_h", "cost_usd_per_mtok", "revenue_usd_per_h", "power_w")
     own = ("availability", "overhead_share", "keep_warm_share", "failures_per_year", "repair_time", "cost_of_capital")
     stated = [name for name in own if getattr(point.money.catalog.ownership(point.money.owner).figures, name) is not None]
-    found: dict[str, Maker] = {name: _bound(point.term, name) for name in rates}
-    found |= {name: _bound(_owners(point), name) for name in stated}
+    found: dict[str, Maker] = {name: bound(point.term, name) for name in rates}
+    found |= {name: bound(_owners(point), name) for name in stated}
     return found | {"occupancy": point.occupancy, "accelerators": point.accelerators}
 
 
@@ -47,7 +52,8 @@ def asked_for(asked: Any, key: str) -> Maker:
     return lambda: given(key, getattr(asked, key), f"[studies.*] of kind {asked.kind}")
 
 
-def _bound(make: Callable[[str], Term], name: str) -> Maker:
+def bound(make: Callable[[str], Term], name: str) -> Maker:
+    """The making of one name's term."""
     return lambda: make(name)
 
 
@@ -105,22 +111,26 @@ def of_waterfall(context: Context, asked: Waterfall, rows: Rows, number: int) ->
     point = point_named(context, row["case"])
     steps = {symbol(one["step"]): one["step_usd_per_mtok"] for one in rows if one["case"] == row["case"]}
     costs = list(steps)[3:-3]
-    equations = CAPACITY | (_rented_steps() if point.money.rents else _owned_steps(point)) | {
-        "list_price": "revenue_usd_per_h / occupancy / capacity_mtok_per_h",
-        "price": "list_price * (1 - discount_fraction)",
-        "discount": "price - list_price",
-        "gross_margin": total(["price", *costs]),
-        "overheads": "-price * overhead_share",
-        "operating_margin": "gross_margin + overheads",
-        "step_of_price_fraction": "step_usd_per_mtok / price",
-    }
+    equations = (
+        CAPACITY
+        | (_rented_steps() if point.money.rents else _owned_steps(point))
+        | {
+            "list_price": "revenue_usd_per_h / occupancy / capacity_mtok_per_h",
+            "price": "list_price * (1 - discount_fraction)",
+            "discount": "price - list_price",
+            "gross_margin": total(["price", *costs]),
+            "overheads": "-price * overhead_share",
+            "operating_margin": "gross_margin + overheads",
+            "step_of_price_fraction": "step_usd_per_mtok / price",
+        }
+    )
     makers = of_point(point) | {"discount_fraction": asked_for(asked, "discount_fraction")}
     if asked.overhead_fraction is not None:
         makers["overhead_share"] = asked_for(asked, "overhead_fraction")
     if not point.money.rents:
         loaded, idle = point.owned_hour(1.0), point.owned_hour(0.0)
-        makers |= {line: _bound(loaded.term, line) for line in _line_names()} | {"loaded_hour_usd_per_h": _bound(loaded.term, "cost_usd_per_h")}
-        makers["idle_hour_usd_per_h"] = _bound(idle.term, "cost_usd_per_h")
+        makers |= {line: bound(loaded.term, line) for line in _line_names()} | {"loaded_hour_usd_per_h": bound(loaded.term, "cost_usd_per_h")}
+        makers["idle_hour_usd_per_h"] = bound(idle.term, "cost_usd_per_h")
     equations["step_usd_per_mtok"] = equations[symbol(row["step"])]
     return Walk({**steps, **row}, equations, makers, dict.fromkeys(steps, "USD/Mtok"))
 
@@ -143,11 +153,15 @@ def _owned_steps(point: PointTerms) -> dict[str, str]:
     own = point.money.catalog.ownership(point.money.owner).figures
     failed = "min(failures_per_year * repair_time, 1 - availability)" if own.failures_per_year is not None and own.repair_time is not None else "0"
     lines = {line.removesuffix("_usd_per_h").removesuffix("_capital"): f"-accelerators * {line} / capacity_mtok_per_h" for line in _line_names()}
-    return lines | _hours("accelerators * idle_hour_usd_per_h", own.keep_warm_share is not None) | {
-        "mean_hour_usd_per_h": "accelerators * (occupancy * loaded_hour_usd_per_h + (1 - occupancy) * idle_hour_usd_per_h)",
-        "drained_hours": f"-(1 - availability - {failed}) * mean_hour_usd_per_h / availability / (occupancy * capacity_mtok_per_h)",
-        "failed_hours": f"-{failed} * mean_hour_usd_per_h / availability / (occupancy * capacity_mtok_per_h)",
-    }
+    return (
+        lines
+        | _hours("accelerators * idle_hour_usd_per_h", own.keep_warm_share is not None)
+        | {
+            "mean_hour_usd_per_h": "accelerators * (occupancy * loaded_hour_usd_per_h + (1 - occupancy) * idle_hour_usd_per_h)",
+            "drained_hours": f"-(1 - availability - {failed}) * mean_hour_usd_per_h / availability / (occupancy * capacity_mtok_per_h)",
+            "failed_hours": f"-{failed} * mean_hour_usd_per_h / availability / (occupancy * capacity_mtok_per_h)",
+        }
+    )
 
 
 def _rented_steps() -> dict[str, str]:
@@ -174,8 +188,8 @@ def of_parity(context: Context, _: Parity, rows: Rows, number: int) -> Walk:
         "purchase_at_parity_usd": PURCHASE_AT.format("parity_price_usd_per_accelerator_h * availability"),
     }
     makers = of_point(subject) | {
-        "subject_cost_usd_per_mtok": _bound(subject.term, "cost_usd_per_mtok"),
-        "baseline_cost_usd_per_mtok": _bound(baseline.term, "cost_usd_per_mtok"),
+        "subject_cost_usd_per_mtok": bound(subject.term, "cost_usd_per_mtok"),
+        "baseline_cost_usd_per_mtok": bound(baseline.term, "cost_usd_per_mtok"),
     }
     return Walk(row, equations, makers | hour_of(subject))
 
@@ -186,4 +200,4 @@ def hour_of(point: PointTerms) -> dict[str, Maker]:
         return {}
     hour = point.owned_hour()
     names = ("purchase_usd", "cost_usd_per_h", "of_purchase_usd_per_h", "running_usd_per_h", "equipment_usd_per_h", "facility_capital_usd_per_h", "it_power")
-    return {name: _bound(hour.term, name) for name in names}
+    return {name: bound(hour.term, name) for name in names}
