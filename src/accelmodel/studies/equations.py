@@ -96,6 +96,7 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "floor": math.floor,
     "max": max,
     "min": min,
+    "round": round,
 }
 # What a name that is no column ends in says its unit.
 _ENDS = {
@@ -119,7 +120,7 @@ _UNITS |= {"money per accelerator and time": "USD/accelerator/year", "money per 
 
 
 class Equation:
-    """An equation's right side: numbers, names, + - * / **, < >, and CRF (capital recovery factor), ceil, floor, max, min.
+    """An equation's right side: numbers, names, + - * / **, < >, and CRF (capital recovery factor), ceil, floor, max, min, round.
 
     >>> Equation("price * (1 - discount)").names
     ('price', 'discount')
@@ -195,6 +196,11 @@ def _is_sum(text: str) -> bool:
 def total(names: Iterable[str]) -> str:
     """The sum of some terms as an equation."""
     return " + ".join(names)
+
+
+def made(name: str, text: str, parts: Mapping[str, Term], value: Value = None, of_unit: str | None = None) -> Term:
+    """A term of an equation between parts that are there already, by symbol."""
+    return equated(name, value, text, parts.__getitem__, of_unit)
 
 
 def figure(name: str, of: Figure) -> Term:

@@ -21,7 +21,9 @@ from accelmodel.studies.saved import as_read, read_document, read_table
 from accelmodel.studies.scenario import LOAD_KEYS, Scenario
 from accelmodel.studies.terms import SPREAD_EQUATION, terms_at
 from accelmodel.studies.walks_money import of_ownership, of_parity, of_waterfall
+from accelmodel.studies.walks_plan import of_plan, of_plan_part
 from accelmodel.studies.walks_schedule import of_schedule
+from accelmodel.studies.walks_sweep import of_sweep
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -51,26 +53,31 @@ class Explanation:
 def explain(run_dir: str | Path, *, study: str, row: int, column: str) -> Explanation:
     """What a number in a study's table is made of; `row` counts from 0, as the table's rows stand in its Parquet file.
 
-    The study runs again from the inputs frozen in the folder. InputError where there is no such run, study, row or column, and where the number does not
-    come out again, because this version of the engine is another than the one that wrote it.
+    The study, or STUDY.NAME for a further table of it, runs again from the inputs frozen in the folder; of a sweep, the point of the row alone. InputError
+    where there is no such run, study, row or column, and where the number does not come out again, because this version of the engine is another than the
+    one that wrote it.
     """
     folder = Path(run_dir)
     document = read_document(folder)
-    if study not in document["studies"]:
-        raise InputError(f"the run has no study '{study}'", file=folder / "run.json", key="--study", value=study, allowed=document["studies"])
+    tables = {f"{name}.{other}" if other else name: name for name, one in document["studies"].items() for other in ("", *one.get("others", ()))}
+    if study not in tables:
+        raise InputError(f"the run has no study '{study}'", file=folder / "run.json", key="--study", value=study, allowed=tables)
     written = _row(folder / f"{study}.parquet", row, column)
     catalog = Library(folder / "inputs")
     scenario = parse(Scenario, as_read(document["inputs"]), folder / "run.json")
-    asked: Any = scenario.studies[study]
-    if asked.kind == "sweep":
-        raise InputError("a sweep's numbers are not walked down: run the row as a study of kind 'points', and explain that", key="--study", value=study)
+    asked: Any = scenario.studies[tables[study]]
     again = Context(scenario, catalog, folder / "inputs", document["seed"])
-    table = study_kinds()[asked.kind](again, asked).table
-    found = table.slice(row, 1).to_pylist()[0]
-    if not is_same(found.get(column), written[column]):
-        versions = f"version {document['version']} of the engine wrote {written[column]}, this one finds {found.get(column)}"
+    if asked.kind == "sweep":
+        term = of_sweep(again, asked, study.removeprefix(tables[study]).removeprefix("."), written, column)
+        found = term.value
+    else:
+        table = study_kinds()[asked.kind](again, asked).table
+        found = table[column][row].as_py() if column in table.column_names and row < table.num_rows else None
+    if not is_same(found, written[column]):
+        versions = f"version {document['version']} of the engine wrote {written[column]}, this one finds {found}"
         raise InputError(f"the number does not come out again: {versions}; run the scenario anew", file=folder, key="--column", value=column)
-    term = walked(again, asked, table, row, column)
+    if asked.kind != "sweep":
+        term = walked(again, asked, table, row, column)
     sources = {key: catalog.sources[key] for key in dict.fromkeys(term.sources) if key in catalog.sources}
     return Explanation(document["scenario"], study, row, column, term, sources)
 
@@ -349,4 +356,6 @@ _IDENTITIES: dict[str, Callable[[Context, Any, Sequence[Mapping[str, Any]], int]
     "waterfall": of_waterfall,
     "parity": of_parity,
     "schedule": of_schedule,
+    "plan": of_plan,
+    "plan-part": of_plan_part,
 }
