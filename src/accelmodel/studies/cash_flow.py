@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from accelmodel.economics.cash_flow import CashFlow, Course, Fleet, cash_flow, per_period_fraction, worth
+from accelmodel.economics.cash_flow import CashFlow, Fleet, per_period_fraction, worth
 from accelmodel.errors import InputError
 from accelmodel.results.table import table
-from accelmodel.studies.capital import QUARTERS, beyond_terms, cost_of_capital, course_of, fleet_of, name_of, plain, running
+from accelmodel.studies.capital import QUARTERS, Leg, beyond_terms, cost_of_capital, course_of, fleet_of, name_of, plain, running
 from accelmodel.studies.margin import Served
 from accelmodel.studies.money import ownership_terms
 from accelmodel.studies.run import Context, StudyResult
@@ -42,18 +41,8 @@ def study(context: Context, asked: CashFlowStudy) -> StudyResult:
     return StudyResult("cash-flow", table(columns), {"worth": summary}, notes, shown)
 
 
-@dataclass(frozen=True)
-class Leg:
-    """A fleet of so many accelerators of a case, and how it goes through time: a part of a cash flow."""
-
-    served: Served
-    accelerators: int
-    fleet: Fleet
-    course: Course
-
-
 def legs(context: Context, asked: CashFlowStudy, one: Served) -> list[Leg]:
-    """What one case's cash is the sum of: its fleet; with a refresh, the first equipment until it goes, the second from then on, and the building throughout."""
+    """What one case's cash is the sum of: its fleet; with a refresh, the first equipment until it goes, the second from then on, the building throughout."""
     life = asked.equipment_life_years or float(ownership_terms(context.catalog.ownership(one.cell.money.owner).figures).server_life_years)
     periods = round((asked.years or life) * QUARTERS)
     first = Leg(one, asked.fleet_accelerators, fleet_of(one, asked.fleet_accelerators), course_of(asked, one, periods))
@@ -76,7 +65,7 @@ def legs(context: Context, asked: CashFlowStudy, one: Served) -> list[Leg]:
 
 def _flow(context: Context, asked: CashFlowStudy, one: Served) -> CashFlow:
     """Cash of one case."""
-    flows = [cash_flow(leg.fleet, leg.course) for leg in legs(context, asked, one)]
+    flows = [leg.flow for leg in legs(context, asked, one)]
     periods = max(len(flow.mtok) for flow in flows) - 1
     first, *others = (_extended(flow, periods) for flow in flows)
     return sum(others, start=first)

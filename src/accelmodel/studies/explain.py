@@ -20,6 +20,7 @@ from accelmodel.studies.run import Cell, Context, study_kinds
 from accelmodel.studies.saved import as_read, read_document, read_table
 from accelmodel.studies.scenario import LOAD_KEYS, Scenario
 from accelmodel.studies.terms import SPREAD_EQUATION, terms_at
+from accelmodel.studies.walks_capital import of_capital, of_cash_flow, of_refresh
 from accelmodel.studies.walks_money import of_ownership, of_parity, of_waterfall
 from accelmodel.studies.walks_plan import of_plan, of_plan_part
 from accelmodel.studies.walks_schedule import of_schedule
@@ -355,6 +356,9 @@ _IDENTITIES: dict[str, Callable[[Context, Any, Sequence[Mapping[str, Any]], int]
     "ownership": of_ownership,
     "waterfall": of_waterfall,
     "parity": of_parity,
+    "cash-flow": of_cash_flow,
+    "capital": of_capital,
+    "refresh": of_refresh,
     "schedule": of_schedule,
     "plan": of_plan,
     "plan-part": of_plan_part,

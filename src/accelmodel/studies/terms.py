@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,14 +19,25 @@ from accelmodel.columns import HIGH, LOW, column
 from accelmodel.core.breakdown import Part, decode_step
 from accelmodel.core.replica import Replica
 from accelmodel.economics.attribution import token_weights
+from accelmodel.economics.offers import block
 from accelmodel.serving.pieces import Pieces, pieces
-from accelmodel.studies.equations import Maker, Term, Value, Walk, given, of_figure
+from accelmodel.studies.equations import Maker, Term, Value, Walk, equated, given, of_figure
 from accelmodel.studies.money import DEVICE_TIME, Money
 from accelmodel.studies.owned import owned_hour, purchase
 from accelmodel.studies.points import Point
 from accelmodel.studies.run import Cell, Context
 from accelmodel.units import si_unit
 
+_EQUATIONS = {
+    "margin_fraction": "1 - replica_cost_usd_per_h / revenue_usd_per_h",
+    "cost_usd_per_mtok": "replica_cost_usd_per_h / (occupancy * (input_tokens_per_s + output_tokens_per_s) * 3600 / 1000000)",
+    "output_tokens_per_s": "running_requests * output_tokens / request_latency_s",  # Little's law
+    "input_tokens_per_s": "running_requests * input_tokens / request_latency_s",
+    "output_tokens_per_s_per_accelerator": "output_tokens_per_s / accelerators",
+    "output_tokens_per_s_per_user": "1 / time_per_output_token_s",
+    "request_latency_s": "time_to_first_token_s + (output_tokens - 1) * time_per_output_token_s",
+    "energy_j_per_output_token": "power_w / output_tokens_per_s",
+}
 SPREAD_EQUATION = "the engine's number, and the spread of measurements about it as a factor on cost, time or rate"
 _SHARE_OF = {"input": "prefill that computes", "cached_input": "attention to cached input", "output": "decode"}
 
@@ -36,6 +48,7 @@ class PointTerms:
     def __init__(self, replica: Replica, money: Money, point: Point, inputs: Mapping[str, Term]) -> None:
         self.replica, self.money, self.point, self.inputs = replica, money, point, dict(inputs)
         self._pieces: Pieces | None = None
+        self.equations = _EQUATIONS | {"replica_cost_usd_per_h": self._cost(), "revenue_usd_per_h": self._revenue()}
 
     def term(self, name: str) -> Term:
         """The term of a column; without a further equation, its value and what it means."""
@@ -44,6 +57,8 @@ class PointTerms:
         for bound in (LOW, HIGH):
             if name.endswith(bound):
                 return self._bound(name, name.removesuffix(bound))
+        if name in self.equations and self.value(name) is not None:
+            return equated(name, self.value(name), self.equations[name], self._symbol)
         maker = getattr(self, f"_{name}", None)
         if maker is None or self.value(name) is None:
             return Term(name, self.value(name), column(name).unit, note=column(name).description)
@@ -94,30 +109,45 @@ class PointTerms:
 
     # Money
 
-    def _margin_fraction(self) -> tuple[str, list[Term]]:
-        return "1 - cost / revenue", self.terms("replica_cost_usd_per_h", "revenue_usd_per_h")
+    def _symbol(self, name: str) -> Term:
+        """A term that an equation of the point has: a column, or what is none."""
+        of = self.replica
+        makers: dict[str, Maker] = {"occupancy": self.occupancy, "accelerators": self.accelerators, "cost_per_accelerator_h": self.cost_per_accelerator_h}
+        makers |= {"availability": lambda: self.owner("availability")} | of_systems(of)
+        if self.money.hour is not None:
+            makers["offer_price"] = partial(self.hour_price, self.money.hour)
+        return (makers | self._prices)[name]() if name in makers or name in self._prices else self.term(name)
 
-    def _revenue_usd_per_h(self) -> tuple[str, list[Term]]:
-        token, hour = self.money.token, self.money.hour
+    def _cost(self) -> str:
+        """An owner's hour of an available replica; a tenant's of its share of whole systems."""
+        if not self.money.rents:
+            return "accelerators * cost_per_accelerator_h / availability"
+        assert self.money.hour is not None
+        system = "offer_price" if self.money.hour.system else "offer_price * system_accelerators"
+        return f"{system} * block_systems / block_replicas"
+
+    def _revenue(self) -> str:
+        """Tokens sold by stream, or hours."""
+        if self.money.token is None:
+            by_system = self.money.hour is not None and self.money.hour.system
+            return f"accelerators * offer_price{' / system_accelerators' if by_system else ''} * occupancy"
+        cached = "cached_input" if "price_of_cached_input" in self._prices else "input"
+        inputs = f"input_tokens_per_s * ((1 - prefix_hit_fraction) * price_of_input + prefix_hit_fraction * price_of_{cached})"
+        return f"occupancy * 3600 / 1000000 * ({inputs} + output_tokens_per_s * price_of_output)"
+
+    @property
+    def _prices(self) -> dict[str, Maker]:
+        """Prices of the streams, by symbol."""
+        token = self.money.token
         if token is None:
-            assert hour is not None
-            return "accelerators x price x occupancy", [self.accelerators(), self.hour_price(hour), self.occupancy()]
+            return {}
         prices = token.tier(self.money.tier)
         sold = {"input": prices.input_usd_per_mtok, "cached input": prices.cached_input_usd_per_mtok, "output": prices.output_usd_per_mtok}
-        parts = [
-            Term(f"price of {stream} ({token.id}, {self.money.tier})", price, "USD/Mtok", kind=token.kind, source=token.source, date=token.date)
-            for stream, price in sold.items()
-            if price is not None
-        ]
-        rates = self.terms("input_tokens_per_s", "output_tokens_per_s", "prefix_hit_fraction")
-        return "occupancy x 3600 / 10^6 x sum over streams of tokens/s x price", [self.occupancy(), *rates, *parts]
 
-    def _replica_cost_usd_per_h(self) -> tuple[str, list[Term]]:
-        if self.money.rents:
-            assert self.money.hour is not None
-            return "accelerators x price per accelerator-hour, whole systems", [self.accelerators(), self.hour_price(self.money.hour)]
-        lines = self.cost_per_accelerator_h()
-        return "accelerators x cost per accelerator-hour / availability", [self.accelerators(), lines, self.owner("availability")]
+        def made(stream: str, price: float) -> Term:
+            return Term(f"price of {stream} ({token.id}, {self.money.tier})", price, "USD/Mtok", kind=token.kind, source=token.source, date=token.date)
+
+        return {f"price_of_{stream.replace(' ', '_')}": partial(made, stream, price) for stream, price in sold.items() if price is not None}
 
     def accelerators(self) -> Term:
         """Accelerators of the replica."""
@@ -157,10 +187,6 @@ class PointTerms:
             return given(f"purchase price of {self.replica.accelerator.name}", self.money.purchase_usd, "the scenario or the call", "USD")
         return purchase(self.money.catalog.ownership(self.money.owner), self.replica.accelerator)
 
-    def _cost_usd_per_mtok(self) -> tuple[str, list[Term]]:
-        parts = self.terms("replica_cost_usd_per_h", "input_tokens_per_s", "output_tokens_per_s")
-        return "cost / (occupancy x tokens/s x 3600 / 10^6), input and output alike", [*parts, self.occupancy()]
-
     def _share_of_cost(self, stream: str) -> tuple[str, list[Term]]:
         if self.money.attribution != DEVICE_TIME:
             parts = self.terms("replica_cost_usd_per_h", "input_tokens_per_s", "output_tokens_per_s", "prefix_hit_fraction")
@@ -181,23 +207,6 @@ class PointTerms:
         return self._share_of_cost("output")
 
     # Rates and latencies
-
-    def _output_tokens_per_s(self) -> tuple[str, list[Term]]:
-        return "requests running x output tokens / seconds of service (Little's law)", self.terms("running_requests", "output_tokens", "request_latency_s")
-
-    def _input_tokens_per_s(self) -> tuple[str, list[Term]]:
-        return "requests running x input tokens / seconds of service (Little's law)", self.terms("running_requests", "input_tokens", "request_latency_s")
-
-    def _output_tokens_per_s_per_accelerator(self) -> tuple[str, list[Term]]:
-        return "output tokens per second / accelerators", [self.term("output_tokens_per_s"), self.accelerators()]
-
-    def _output_tokens_per_s_per_user(self) -> tuple[str, list[Term]]:
-        return "1 / time per output token", self.terms("time_per_output_token_s")
-
-    def _request_latency_s(self) -> tuple[str, list[Term]]:
-        return "time to first token + (output tokens - 1) x time per output token", self.terms(
-            "time_to_first_token_s", "time_per_output_token_s", "output_tokens"
-        )
 
     def _time_per_output_token_s(self) -> tuple[str, list[Term]]:
         step, per_step = self.decode_step(), float(self.replica.constants["tokens_per_step"][0])
@@ -308,9 +317,6 @@ class PointTerms:
             self.term("waiting_requests"),
         ]
 
-    def _energy_j_per_output_token(self) -> tuple[str, list[Term]]:
-        return "power / output tokens per second", self.terms("power_w", "output_tokens_per_s")
-
     def _bound(self, name: str, bounded: str) -> Term:
         measure = "time_to_first_token" if "first" in name else "time_per_output_token" if "per_output_token_s" in name else "throughput"
         return Term(name, self.value(name), column(name).unit, SPREAD_EQUATION, (self.term(bounded), self.spread(measure)))
@@ -320,6 +326,17 @@ class PointTerms:
         spread = self.replica.spread
         assert spread is not None
         return of_figure(f"{self.replica.calibration.name}: spread of {measure}", getattr(spread, measure))
+
+
+def of_systems(of: Replica) -> dict[str, Maker]:
+    """How replicas stand in systems, by symbol."""
+    least = block(of.accelerators, of.system.accelerators)
+    whose = "the least set of whole systems that holds whole replicas"
+    return {
+        "block_replicas": lambda: given("replicas of a block", least.replicas, whose),
+        "block_systems": lambda: given("systems of a block", least.systems, whose),
+        "system_accelerators": lambda: given("accelerators of a system", of.system.accelerators, of.system.title, "accelerator"),
+    }
 
 
 def _si_unit(figure: Figure) -> str:

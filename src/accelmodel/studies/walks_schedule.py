@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from accelmodel.economics.offers import block
 from accelmodel.fleet.demand import Shape
 from accelmodel.fleet.schedule import Schedule
 from accelmodel.studies.demanded import lengths_of
@@ -17,7 +17,7 @@ from accelmodel.studies.owned import owned_hour
 from accelmodel.studies.run import Context
 from accelmodel.studies.scenario import ScheduleStudy
 from accelmodel.studies.schedule import BY_THE_HOUR, STATIC, TROUGHS, schedules
-from accelmodel.studies.terms import PointTerms, terms_at
+from accelmodel.studies.terms import PointTerms, of_systems, terms_at
 from accelmodel.studies.walks_money import Rows, asked_for, case_named, of_point
 
 _DEMANDED = {
@@ -52,7 +52,10 @@ def of_schedule(context: Context, asked: ScheduleStudy, rows: Rows, number: int)
     row, demanded = rows[number], next(name for name in _DEMANDED if name in rows[number])
     point = _point(context, asked, row)
     hours = _Hours(context, asked, row)
-    makers = of_point(point) | {key: asked_for(asked, key) for key in _KEYS} | _of_systems(point) | hours.makers
+    makers = of_point(point) | {key: asked_for(asked, key) for key in _KEYS} | of_systems(point.replica) | hours.makers
+    makers["power_idle_fraction"] = lambda: point.parameter("power_idle_fraction")
+    if (hour := point.money.hour) is not None:
+        makers["offer_price"] = partial(point.hour_price, hour)
     makers |= {demanded: lambda: given(demanded, row[demanded], "[studies.*] of kind schedule")}
     same = next(one for one in rows if (one["case"], one[demanded], one["policy"]) == (row["case"], row[demanded], STATIC))
     makers["static_cost_usd_per_day"] = lambda: Term(
@@ -99,19 +102,6 @@ def _of_policy(row: Mapping[str, Any], asked: ScheduleStudy, point: PointTerms) 
     found["cost_usd_per_mtok"] = f"cost_usd_per_day / (demand_tokens_per_s * 86400{made}) * 1000000"
     found["revenue_usd_per_day"] = f"demand_revenue_usd_per_day{earned}"
     return found | {"saved_fraction": f"1 - (cost_usd_per_day{earned.replace('+', '-')}) / static_cost_usd_per_day"}
-
-
-def _of_systems(point: PointTerms) -> dict[str, Maker]:
-    """How replicas stand in systems, what they draw without load, and the price of a system."""
-    of, hour = point.replica, point.money.hour
-    least = block(of.accelerators, of.system.accelerators)
-    found: dict[str, Maker] = {
-        "block_replicas": lambda: given("replicas of a block", least.replicas, "the least set of whole systems that holds whole replicas"),
-        "block_systems": lambda: given("systems of a block", least.systems, "the least set of whole systems that holds whole replicas"),
-        "system_accelerators": lambda: given("accelerators of a system", of.system.accelerators, of.system.title, "accelerator"),
-        "power_idle_fraction": lambda: point.parameter("power_idle_fraction"),
-    }
-    return found if hour is None else found | {"offer_price": lambda: point.hour_price(hour)}
 
 
 class _Hours:
