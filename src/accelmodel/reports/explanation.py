@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from accelmodel.studies.explain import Explanation
 
 _NAME = re.compile(r"[A-Za-z_]\w*")
-_USD = re.compile(r"_usd(_per_\w+)?$")
+_UNIT = re.compile(r"_(usd|mtok|mw|w)(_per_(mtok|h|day|year))?$")
 
 
 def print_explanation(explanation: Explanation, console: Console, depth: int | None = None) -> None:
@@ -63,7 +63,7 @@ def _equations(term: Term) -> Iterator[str]:
 
 def _words(name: str) -> str:
     """A symbol in words, without its unit."""
-    return label(name)[0] if name in COLUMNS else _USD.sub("", name).replace("_", " ")
+    return label(name)[0] if name in COLUMNS else _UNIT.sub("", name).replace("_", " ")
 
 
 def _digits(value: object) -> str:

@@ -96,8 +96,8 @@ def _row(path: Path, row: int, column: str) -> dict[str, Any]:
 
 def walked(context: Context, asked: Any, table: pa.Table, row: int, column: str) -> Term:
     """The term of a number in a study's table, which the study made in this context."""
-    if asked.kind in _IDENTITIES:
-        walk = _IDENTITIES[asked.kind](context, asked, table.to_pylist(), row)
+    if asked.kind in IDENTITIES:
+        walk = IDENTITIES[asked.kind](context, asked, table.to_pylist(), row)
         return walk.term(column)
     found = table.slice(row, 1).to_pylist()[0]
     return _WALKS[asked.kind](context, asked, row, found, column) if asked.kind in _WALKS else plain(column, found[column])
@@ -352,7 +352,7 @@ _WALKS: dict[str, Callable[[Context, Any, int, Mapping[str, Any], str], Term]] =
     "uncertainty": _of_uncertainty,
 }
 
-_IDENTITIES: dict[str, Callable[[Context, Any, Sequence[Mapping[str, Any]], int], Walk]] = {
+IDENTITIES: dict[str, Callable[[Context, Any, Sequence[Mapping[str, Any]], int], Walk]] = {
     "ownership": of_ownership,
     "waterfall": of_waterfall,
     "parity": of_parity,

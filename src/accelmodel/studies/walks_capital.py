@@ -172,6 +172,7 @@ class _Flows:
 
     def __init__(self, context: Context, asked: OverTime, legs: list[Leg]) -> None:
         self.context, self.asked, self.legs = context, asked, legs
+        self._made: dict[tuple[str, int], Term] = {}
         self.first_days = [_FirstDay(context, leg) for leg in legs]
         self.periods = max(leg.course.periods for leg in legs)
         present = (*(f"{name}_usd" for name in _FLOWS), "served_mtok", "accelerator_h")
@@ -204,6 +205,11 @@ class _Flows:
 
     def flow(self, name: str, t: int) -> Term:
         """A flow at one time: of the one leg that has it, or the sum over legs."""
+        if (name, t) not in self._made:
+            self._made[name, t] = self._flow(name, t)
+        return self._made[name, t]
+
+    def _flow(self, name: str, t: int) -> Term:
         maker: Callable[[_FirstDay, int], Term | None] = getattr(self, f"_{name}")
         found = [term for day in self.first_days if t <= day.leg.course.periods and (term := maker(day, t)) is not None]
         if len(found) == 1:
