@@ -21,7 +21,7 @@ from accelmodel.studies.money import library
 from accelmodel.studies.run import Context, study_kinds
 from accelmodel.studies.scenario import load
 
-RENTED_AND_OWNED = {"studies.week.cases": ["trainium2", "h200-rented"]}
+RENTED_AND_OWNED = {"studies.week.cases": ["trainium2", "h200-rented"], "studies.week.window_s": 20.0}
 SHIPPED = [
     *(("cost-of-ownership", "hour"), ("thirty-percent", "waterfall"), ("trainium3-price", "owned"), ("trainium3-price", "rented")),
     *(("vertical-integration", "parity"), ("diurnal-chat", "week"), ("fleet-capital", "cash"), ("fleet-capital", "life")),

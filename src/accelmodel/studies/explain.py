@@ -335,7 +335,9 @@ def _of_uncertainty(context: Context, asked: Any, row: int, found: Mapping[str, 
         return plain(column, found[column])
     inputs = inputs_of(context, name, asked, [one.cell for one in alternatives], (*asked.columns, outcome))
     touching = [one for key, one in inputs.items() if alternatives[row].is_touched_by(key)]
-    parts = [Term(one.name, one.value, one.unit, kind=one.distribution, low=one.low, high=one.high, source=one.source, note=one.key) for one in touching]
+    known_sources = context.catalog.sources  # an engine's spread has its calibration's name, which is in its key
+    told = [(one, one.source if one.source in known_sources else None) for one in touching]
+    parts = [Term(one.name, one.value, one.unit, kind=one.distribution, low=one.low, high=one.high, source=source, note=one.key) for one, source in told]
     if column == f"{outcome}_central":
         parts.insert(0, terms_at(context, alternatives[row].cell, {}).term(outcome))
     known = described(column)
