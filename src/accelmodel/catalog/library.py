@@ -268,10 +268,14 @@ class Library:
     def snapshot(self, scenario: Path) -> dict[str, bytes]:
         """The files used, and all sources, as they are now: place in a folder that may serve as a catalogue -> content; the scenario lies on top."""
         found = {scenario.name: scenario.read_bytes()}
-        for path in sorted((self.used - {scenario}) | {path for path in self.all_files() if path.stem.startswith("sources")}):
+        for path in sorted((self.used - {scenario}).union(self._source_files)):
             root = next((root for root in (*self.roots, scenario.parent) if path.is_relative_to(root)), path.parent.parent)
             found.setdefault(path.relative_to(root).as_posix(), path.read_bytes())
         return found
+
+    @functools.cached_property
+    def _source_files(self) -> tuple[Path, ...]:
+        return tuple(path for path in self.all_files() if path.stem.startswith("sources"))
 
     @functools.cached_property
     def sha256(self) -> str:

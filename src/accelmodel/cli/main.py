@@ -15,6 +15,7 @@ from typing import Annotated, cast
 import typer
 
 from accelmodel.cli import catalog, offers
+from accelmodel.cli.app import app as explore
 from accelmodel.cli.calibrate import calibrate
 from accelmodel.cli.diff import diff
 from accelmodel.cli.evaluate import evaluate
@@ -48,6 +49,7 @@ app.command()(explain)
 app.command()(diff)
 app.command()(report)
 app.command()(new)
+app.command("app")(explore)
 app.add_typer(catalog.app, name="catalog")
 app.add_typer(offers.app, name="offers")
 

@@ -42,7 +42,7 @@ addEventListener("beforeprint", () => places.forEach((place) => Plotly.relayout(
 addEventListener("afterprint", () => places.forEach((place) => Plotly.relayout(place, { ...look(), width: null, autosize: true })));
 document.documentElement.dataset.ready = "yes";
 """
-_STYLE = """
+STYLE = """
 :root { color-scheme: light dark; --ink: #1b1f24; --soft: #57606a; --paper: #ffffff; --line: #d0d7de; --band: #f3f5f7; --mark: #0a5a94; }
 @media (prefers-color-scheme: dark) { :root { --ink: #e6edf3; --soft: #a3adb8; --paper: #12161b; --line: #39424d; --band: #1c222a; --mark: #6cb6ff; } }
 * { box-sizing: border-box; }
@@ -95,7 +95,7 @@ def page(of: Content) -> str:
     held = {"figures": _finite(figures, None), "data": _finite(_data(of), "infinite")}
     scripts = "\n".join(f'<script type="application/json" id="{name}">{_json(value)}</script>' for name, value in held.items())
     scripts += f"\n<script>{_plotly()}</script>\n<script>{_DRAWING}</script>" if figures else ""
-    head = f'<meta charset="utf-8">\n<meta name="viewport" content="width=device-width, initial-scale=1">\n<title>{title}</title>\n<style>{_STYLE}</style>'
+    head = f'<meta charset="utf-8">\n<meta name="viewport" content="width=device-width, initial-scale=1">\n<title>{title}</title>\n<style>{STYLE}</style>'
     policy = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data: blob:; base-uri 'none'; form-action 'none'"
     head += f'\n<meta http-equiv="Content-Security-Policy" content="{policy}">'
     return f'<!DOCTYPE html>\n<html lang="en">\n<head>\n{head}\n</head>\n<body>\n{body}\n{scripts}\n</body>\n</html>\n'

@@ -104,9 +104,9 @@ def _line(one: Series, place: int, chart: Chart) -> list[dict[str, Any]]:
             "name": html.escape(one.name),
             "x": list(one.x),
             "y": list(one.y),
-            "line": {"color": _colour(place), "dash": _DASHES[(place if many else place // len(COLOURS)) % len(_DASHES)], "width": 2},
+            "line": {"color": colour(place), "dash": _DASHES[(place if many else place // len(COLOURS)) % len(_DASHES)], "width": 2},
             "marker": {
-                "color": _colour(place),
+                "color": colour(place),
                 "symbol": _SYMBOLS[place % len(_SYMBOLS)] + ("-open" if one.dots else ""),
                 "size": 10 if one.dots else 8,
                 "line": {"width": 2},
@@ -115,7 +115,8 @@ def _line(one: Series, place: int, chart: Chart) -> list[dict[str, Any]]:
     ]
 
 
-def _colour(place: int) -> str:
+def colour(place: int) -> str:
+    """The colour of a chart's series by its place."""
     return COLOURS[place % len(COLOURS)]
 
 
@@ -137,7 +138,7 @@ def _whiskers(one: Series) -> dict[str, Any]:
 
 def _filled(place: int) -> dict[str, Any]:
     return {
-        "color": _colour(place),
+        "color": colour(place),
         "pattern": {"shape": _PATTERNS[place % len(_PATTERNS)], "size": 7, "solidity": 0.2, "fillmode": "overlay", "fgcolor": "#ffffff"},
     }
 
@@ -175,13 +176,13 @@ def _range(one: Series, place: int, _chart: Chart) -> list[dict[str, Any]]:
     line = {
         "type": "scatter",
         "mode": "lines",
-        "line": {"color": _colour(place), "width": 10},
+        "line": {"color": colour(place), "width": 10},
         "hoverinfo": "skip",
         "showlegend": False,
         "opacity": 0.5,
     } | spans
     dot = _told(one.words) | {"type": "scatter", "mode": "markers", "name": html.escape(one.name), "x": list(one.x), "y": names}
-    dot["marker"] = {"color": _colour(place), "symbol": "line-ns-open", "size": 16, "line": {"width": 3}}
+    dot["marker"] = {"color": colour(place), "symbol": "line-ns-open", "size": 16, "line": {"width": 3}}
     del dot["textposition"]
     return [line, dot]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -68,6 +69,7 @@ def in_words(name: str) -> str:
     return " ".join(word.upper() if word in _CAPITALS else word for word in name.strip("_").split("_"))
 
 
+@functools.cache
 def label(name: str) -> tuple[str, str]:
     """Label and unit of a column of the dictionary: a fraction is in percent.
 

@@ -57,7 +57,7 @@ def parts(context: Context, asked: Points) -> Iterator[tuple[Cell, list[dict[str
     """The table's rows in their order: a replica on its money terms, and the loads that it runs."""
     for case in context.scenario.chosen(asked.cases):
         groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
-        for values in context.scenario.grid(case):
+        for values in context.scenario.grid(case, asked.axes):
             groups.setdefault(tuple((key, value) for key, value in values.items() if key not in LOAD_KEYS), []).append(values)
         for fixed, loads in groups.items():
             cell = context.cell(case, {**_without_replaced(context.scenario.situation(case), loads[0]), **dict(fixed)})

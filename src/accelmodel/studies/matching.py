@@ -110,7 +110,7 @@ def _values(scenario: Scenario, name: str) -> Sequence[Any]:
 def _points(of: Ran, names: Sequence[str]) -> Iterator[Key]:
     """What the rows of operating points are about, in their order: by case, replica and load; an axis need not be a column of the table."""
     for case in of.scenario.chosen(of.asked.cases):
-        grid = list(of.scenario.grid(case))
+        grid = list(of.scenario.grid(case, of.asked.axes))
         first: dict[Key, int] = {}
         replicas = [tuple(value for key, value in values.items() if key not in LOAD_KEYS) for values in grid]
         for replica in replicas:

@@ -47,9 +47,12 @@ class Roofline:
     compute_peak_flop_per_s: Mapping[str, float]
 
 
-def roofline(context: Context) -> Roofline:
-    """The decode step of the replica with the cheapest tokens among the run's first study of points, or else among its cases; InputError where none runs."""
-    cell, load = _cheapest(context)
+def roofline(context: Context, case: str | None = None) -> Roofline:
+    """The decode step of a case at its own load, or of the replica with the cheapest tokens among the run's first study of points, or else among its cases.
+
+    InputError where none runs.
+    """
+    cell, load = _cheapest(context) if case is None else (context.cell(case, context.scenario.situation(case)), {})
     point = context.point_at(cell, load)
     tokens = float(point.input_tokens), float(point.output_tokens)
     of = pieces(cell.replica.constants, *(np.array([value]) for value in (*tokens, float(point.concurrency), float(point.prefix_hit_fraction))))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
@@ -96,13 +96,14 @@ TARGET_KEYS = ("ttft_s", "tpot_s")
 
 
 class Points(Strict):
-    """Operating points of every case at every value of the axes.
+    """Operating points of every case at every value of the axes, or of those that `axes` names: none of them where it is empty.
 
     `columns` may name percentiles (`time_to_first_token_p99_s`): the simulator makes them, of arrivals and lengths that vary as the other keys say.
     """
 
     kind: Literal["points"]
     cases: tuple[str, ...] = ()
+    axes: tuple[str, ...] | None = None
     columns: tuple[str, ...] = ()
     burstiness: _Positive = 1.0
     input_variation: Annotated[float, Field(ge=0)] = 0.0
@@ -642,6 +643,10 @@ class Scenario(Strict):
                 if case not in self.cases:
                     near = nearest_name(case, self.cases)
                     raise ValueError(f"studies.{name}: no case is called '{case}'" + (f"; did you mean '{near}'?" if near else ""))
+            for axis in getattr(study, "axes", None) or ():
+                if axis not in self.axes:
+                    near = nearest_name(axis, self.axes)
+                    raise ValueError(f"studies.{name}: no axis is called '{axis}'" + (f"; did you mean '{near}'?" if near else ""))
             if isinstance(study, PlanPart) and not isinstance(self.studies.get(study.of), PlanStudy):
                 raise ValueError(f"studies.{name}.of: '{study.of}' is no study of kind 'plan'")
         for case, situation in self.cases.items():
@@ -695,10 +700,10 @@ class Scenario(Strict):
         """The cases a study runs over: those it names, else all, else the base alone."""
         return cases or tuple(self.cases) or (None,)
 
-    def grid(self, case: str | None = None) -> Iterator[dict[str, Any]]:
-        """Every combination of the axes' values that no condition leaves out of a case, the last axis fastest."""
+    def grid(self, case: str | None = None, axes: Collection[str] | None = None) -> Iterator[dict[str, Any]]:
+        """Every combination of the axes' values (or of those `axes`') that no condition leaves out of a case, the last axis fastest."""
         own = self.situation(case) if self.exclude else {}
-        for steps in itertools.product(*(self.steps(name) for name in self.axes)):
+        for steps in itertools.product(*(self.steps(name) for name in self.axes if axes is None or name in axes)):
             combination = {key: value for step in steps for key, value in step.items()}
             if not self.is_excluded({**own, **combination}):
                 yield combination

@@ -1,0 +1,1 @@
+"""The explorer: a scenario in the browser, whose controls answer at once."""

@@ -1,0 +1,173 @@
+"""The scenario that the explorer shows, as the text of its file: controls read and write keys, and comments and everything else stay as they are."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import tomllib
+import zlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from accelmodel.errors import InputError
+
+ALTERNATIVES = 6  # that are compared side by side
+LONGEST = 1_000_000  # characters of a scenario
+LOADS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)  # requests at a time along the frontier, where the scenario has no such axis
+LOAD = 32  # requests at a time, where the scenario has neither load nor targets
+_ENDINGS = (".toml", ".json", ".parquet", ".csv", ".jsonl", ".gz", ".zip")
+_FREE = ("title", "description", "offer")  # keys whose text may hold a stroke
+_LOADS = ("concurrency", "requests_per_s")
+_ASKED = (*_LOADS, "ttft_s", "tpot_s")
+
+Path = tuple[str, ...]
+
+
+def parsed(text: str) -> dict[str, Any]:
+    """The scenario's keys; InputError for what is no TOML, too long, or names a file of this machine."""
+    if len(text) > LONGEST:
+        raise InputError(f"has {len(text):,} characters; the explorer takes up to {LONGEST:,}", key="scenario")
+    try:
+        found = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"is no TOML: {error}", key="scenario") from None
+    for path, value in _texts(found, ()):
+        if path[-1] not in _FREE and ("/" in value or "\\" in value or value.casefold().endswith(_ENDINGS)):
+            raise InputError(
+                "names a file; the explorer knows names of the catalogue: start it with --catalog FOLDER for entries of your own",
+                key=".".join(path),
+                value=value,
+            )
+    return found
+
+
+def _texts(value: Any, path: Path) -> Iterator[tuple[Path, str]]:
+    """Every text of a document with the key that holds it."""
+    if isinstance(value, str):
+        yield path, value
+    elif isinstance(value, Mapping):
+        for key, one in value.items():
+            yield from _texts(one, (*path, str(key)))
+    elif isinstance(value, list):
+        for one in value:
+            yield from _texts(one, path)
+
+
+def edited(text: str, changes: Mapping[Path, Any]) -> str:
+    """The text with keys set, or taken out where the value is None; what does not change keeps its place and comments."""
+    import tomlkit
+
+    document = tomlkit.parse(text)
+    for path, value in changes.items():
+        *tables, key = path
+        place: Any = document
+        for name in tables:
+            if name not in place:
+                if value is None:
+                    break
+                place[name] = tomlkit.table(is_super_table=name == tables[0] and len(tables) > 1)
+            place = place[name]
+        else:
+            if value is not None:
+                place[key] = value
+            elif key in place:
+                del place[key]
+    return tomlkit.dumps(document)
+
+
+def cases(document: Mapping[str, Any]) -> list[str]:
+    """Names of the alternatives."""
+    found = document.get("cases")
+    return list(found) if isinstance(found, dict) else []
+
+
+def added(text: str) -> str:
+    """The text with one more alternative, which is as the last one, or as the base where there is none."""
+    known = cases(parsed(text))
+    if len(known) >= ALTERNATIVES:
+        raise InputError(f"the explorer compares up to {ALTERNATIVES} alternatives", key="cases")
+    like = parsed(text)["cases"][known[-1]] if known else {}
+    name = next(name for name in (f"alternative-{count}" for count in range(len(known) + 1, 1000)) if name not in known)
+    return edited(text, {("cases", name): dict(like)})
+
+
+def without(text: str, case: str) -> str:
+    """The text without an alternative; InputError where a study names it."""
+    _check_unnamed(text, case)
+    return edited(text, {("cases", case): None})
+
+
+def renamed(text: str, case: str, name: str) -> str:
+    """The text with an alternative under another name, at its place; InputError where the name is taken or a study names the old one."""
+    import tomlkit
+
+    if name in cases(parsed(text)):
+        raise InputError("is the name of another alternative", key="cases", value=name)
+    _check_unnamed(text, case)
+    document = tomlkit.parse(text)
+    table: Any = document["cases"]
+    kept = [(name if key == case else key, table[key]) for key in list(table)]
+    for key in list(table):
+        del table[key]
+    for key, value in kept:
+        table[key] = value
+    return tomlkit.dumps(document)
+
+
+def _check_unnamed(text: str, case: str) -> None:
+    named = [path for path, value in _texts(parsed(text).get("studies", {}), ("studies",)) if value == case]
+    if named:
+        raise InputError(f"{'.'.join(named[0])} names the alternative '{case}': change the text of the file instead", key=f"cases.{case}", value=case)
+
+
+def at_load(document: Mapping[str, Any], chosen: list[str]) -> dict[str, Any]:
+    """The scenario of some alternatives, each at its own load."""
+    base = dict(document.get("base", {}))
+    situations = (base, *(document["cases"][name] for name in chosen))
+    if not any(key in one for one in situations for key in _ASKED):
+        base["concurrency"] = LOAD
+    return {**_head(document), "base": base, "cases": {name: document["cases"][name] for name in chosen}, "studies": {"load": {"kind": "points"}}}
+
+
+def along_loads(document: Mapping[str, Any], chosen: list[str]) -> dict[str, Any]:
+    """The scenario of some alternatives along the loads of the file's axis, or along our own."""
+    loads = document.get("axes", {}).get("concurrency", list(LOADS))
+    situations = {name: {key: value for key, value in document["cases"][name].items() if key not in _LOADS} for name in chosen}
+    axes = {"concurrency": loads}
+    return {**_head(document), "base": document.get("base", {}), "cases": situations, "axes": axes, "studies": {"frontier": {"kind": "points"}}}
+
+
+def of_price(document: Mapping[str, Any], case: str | None) -> dict[str, Any]:
+    """The scenario of where one alternative's price of tokens goes."""
+    name, study = price_study(document)
+    asked = {key: value for key, value in study.items() if key != "cases"}
+    return at_load(document, [] if case is None else [case]) | {"studies": {name: asked}}
+
+
+def _head(document: Mapping[str, Any]) -> dict[str, Any]:
+    return {"title": document.get("title", "scenario")}
+
+
+def price_study(document: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Name and keys of the study that says where the price of tokens goes: the file's own, or one with nothing set."""
+    for name, study in document.get("studies", {}).items():
+        if isinstance(study, dict) and study.get("kind") == "waterfall":
+            return name, study
+    return "price", {"kind": "waterfall"}
+
+
+def packed(text: str) -> str:
+    """A scenario as part of an address: compressed, in letters that need no escape."""
+    return base64.urlsafe_b64encode(zlib.compress(text.encode(), 9)).decode().rstrip("=")
+
+
+def unpacked(link: str) -> str:
+    """The scenario that an address holds; InputError where it holds none."""
+    try:
+        machine = zlib.decompressobj()
+        found = machine.decompress(base64.urlsafe_b64decode(link + "=" * (-len(link) % 4)), LONGEST)
+        if machine.unconsumed_tail:
+            raise InputError(f"holds more than {LONGEST:,} characters", key="address")
+        return found.decode()
+    except (binascii.Error, zlib.error, ValueError):
+        raise InputError("the address holds no whole scenario: it may have been cut when it was copied", key="address") from None

@@ -1,0 +1,131 @@
+"""Reports made beside the page: each in a process of its own, so that a long one keeps nobody waiting and can be stopped."""
+
+from __future__ import annotations
+
+import multiprocessing
+import tempfile
+import threading
+import uuid
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+from accelmodel.errors import InputError
+
+AT_ONCE = 4
+
+
+@dataclass
+class Job:
+    """A report that is being made: what it does now, and at its end the file, or what is wrong."""
+
+    process: BaseProcess
+    pipe: Connection
+    file: str
+    doing: str = "starting"
+    content: bytes | None = None
+    wrong: str | None = None
+
+    @property
+    def is_done(self) -> bool:
+        """Whether there is a file."""
+        return self.content is not None
+
+
+class Jobs:
+    """Reports under way, by a name that only who asked for one knows."""
+
+    def __init__(self, folders: tuple[Path, ...] = ()) -> None:
+        self._folders = folders
+        self._running: dict[str, Job] = {}
+        self._lock = threading.Lock()
+
+    def start(self, text: str, name: str, ending: str) -> str:
+        """Run a scenario, all of its studies, and make a report of it; the job's name. InputError where too many are under way."""
+        with self._lock:
+            if len(self._running) >= AT_ONCE:
+                raise InputError(f"{AT_ONCE} reports are being made: wait for one, or stop it", key="report")
+            context = multiprocessing.get_context("spawn")
+            here, there = context.Pipe(duplex=False)
+            process = context.Process(target=_make, args=(there, text, name, ending, self._folders), daemon=True)
+            process.start()
+            there.close()
+            key = uuid.uuid4().hex
+            self._running[key] = Job(process, here, f"{name}.{ending}")
+            return key
+
+    def look(self, key: str) -> Job | None:
+        """How a job stands, None for one that is not known; InputError for one that failed, which is then forgotten."""
+        with self._lock:
+            job = self._running.get(key)
+            if job is None:
+                return None
+            _hear(job)
+            if job.wrong is not None:
+                self._end(key)
+                raise InputError(job.wrong)
+            return job
+
+    def take(self, key: str) -> tuple[str, bytes] | None:
+        """A report's file by name and content, once; None where there is none, or not yet."""
+        with self._lock:
+            job = self._running.get(key)
+            if job is None or job.content is None:
+                return None
+            self._end(key)
+            return job.file, job.content
+
+    def stop(self, key: str) -> None:
+        """End a job, whatever it does."""
+        with self._lock:
+            if key in self._running:
+                self._running[key].process.terminate()
+                self._end(key)
+
+    def close(self) -> None:
+        """End every job."""
+        for key in list(self._running):
+            self.stop(key)
+
+    def _end(self, key: str) -> None:
+        job = self._running.pop(key)
+        job.process.join(5)
+        job.pipe.close()
+
+
+def _hear(job: Job) -> None:
+    try:
+        while job.pipe.poll():
+            kind, said = job.pipe.recv()
+            if kind == "doing":
+                job.doing = said
+            elif kind == "done":
+                job.content = said
+            else:
+                job.wrong = said
+    except EOFError:
+        job.wrong = job.wrong or "the report's process ended before it was done"
+
+
+def _make(pipe: Connection, text: str, name: str, ending: str, folders: tuple[Path, ...]) -> None:
+    """What a job's process does."""
+    try:
+        pipe.send(("done", made(text, name, ending, folders, lambda message: pipe.send(("doing", message)))))
+    except InputError as error:
+        pipe.send(("wrong", str(error)))
+    except Exception as error:
+        pipe.send(("wrong", f"a fault of ours: {type(error).__name__}: {error}"))
+
+
+def made(text: str, name: str, ending: str, folders: tuple[Path, ...] = (), progress: object = None) -> bytes:
+    """The report of a scenario as `accelmodel run` and `accelmodel report` make it."""
+    from accelmodel.catalog.library import Library
+    from accelmodel.reports.report import report
+    from accelmodel.studies.run import run
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"{name}.toml"
+        path.write_text(text, encoding="utf-8")
+        found = run(path, catalog=Library(*folders), progress=progress, output=Path(folder) / "run")  # type: ignore[arg-type]
+        return report(found, Path(folder) / f"{name}.{ending}").read_bytes()
