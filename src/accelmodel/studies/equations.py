@@ -116,7 +116,12 @@ _ENDS = {
 }
 # The unit in which an equation takes a figure, by dimension.
 _UNITS = {"time": "year", "frequency": "1/year", "money per energy": "USD/kWh", "money per power": "USD/W", "ratio": "1", "power": "W"}
-_UNITS |= {"money per accelerator and time": "USD/accelerator/year", "money per accelerator": "USD/accelerator"}
+_UNITS |= {
+    "mass per energy": "kg/kWh",
+    "volume per energy": "liter/kWh",
+    "money per accelerator and time": "USD/accelerator/year",
+    "money per accelerator": "USD/accelerator",
+}
 
 
 class Equation:
@@ -236,14 +241,18 @@ class Walk:
         """The value of a name's term, which is a number."""
         return float(self.term(name).value or 0.0)
 
+    def knows(self, name: str) -> bool:
+        """Whether there is a term of that name; an equation that has another, of what nobody states, is no walk."""
+        return name in self.values or name in self.equations or name in self.makers
+
     def _make(self, name: str) -> Term:
         value = self.values.get(name)
-        if name in self.values and value is None:
+        if name in self.values and (value is None or value != value):  # absent, or no number: there is no answer
             return plain(name, value)
-        if name in self.equations:
+        if name in self.equations and all(self.knows(one) for one in equation(self.equations[name]).names):
             return equated(name, value, self.equations[name], self.term, self.units.get(name))
         if name not in self.makers:
-            return plain(name, self.values[name])
+            return plain(name, value)
         made = self.makers[name]()
         return made if value is None or is_same(value, made.value) else dataclasses.replace(made, value=value, gives=made.value)
 

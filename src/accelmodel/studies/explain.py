@@ -18,10 +18,10 @@ from accelmodel.studies.equations import Term, Walk, given, is_same, of_figure, 
 from accelmodel.studies.percentiles import NAMES
 from accelmodel.studies.run import Cell, Context, study_kinds
 from accelmodel.studies.saved import as_read, read_document, read_table
-from accelmodel.studies.scenario import LOAD_KEYS, Scenario
+from accelmodel.studies.scenario import Scenario
 from accelmodel.studies.terms import SPREAD_EQUATION, terms_at
 from accelmodel.studies.walks_capital import of_capital, of_cash_flow, of_refresh
-from accelmodel.studies.walks_money import of_ownership, of_parity, of_waterfall
+from accelmodel.studies.walks_money import of_margin, of_ownership, of_parity, of_price_shock, of_waterfall
 from accelmodel.studies.walks_plan import of_plan, of_plan_part
 from accelmodel.studies.walks_schedule import of_schedule
 from accelmodel.studies.walks_sweep import of_sweep
@@ -249,73 +249,6 @@ def _of_fleets(context: Context, asked: Any, row: int, found: Mapping[str, Any],
     raise AssertionError("the row was found before")
 
 
-def _of_price_shock(context: Context, asked: Any, row: int, found: Mapping[str, Any], column: str) -> Term:
-    del row
-    sides = {"in_house": asked.in_house, "vendor": asked.vendor}
-    points = {side: terms_at(context, context.cell(case, context.scenario.situation(case)), {}) for side, case in sides.items()}
-    makers: dict[str, Callable[[], tuple[str, list[Term]]]] = {
-        "in_house_cost_usd_per_mtok": lambda: (f"cost of case '{asked.in_house}'", [points["in_house"].term("cost_usd_per_mtok")]),
-        "vendor_cost_usd_per_mtok": lambda: (f"cost of case '{asked.vendor}' before the shock", [points["vendor"].term("cost_usd_per_mtok")]),
-        "price_usd_per_mtok": lambda: ("revenue / million tokens of the mix", [points["in_house"].term("revenue_usd_per_h")]),
-        "cost_usd_per_mtok": lambda: ("s c_in + (1 - s) c_vendor (1 + v x)", [made(name) for name in (*costs, *chosen)]),
-        "margin_fraction": lambda: ("1 - cost / price", [made("cost_usd_per_mtok"), made("price_usd_per_mtok")]),
-    }
-    costs, chosen = ("in_house_cost_usd_per_mtok", "vendor_cost_usd_per_mtok"), ("in_house_fraction", "vendor_price_shock_fraction")
-
-    def made(name: str) -> Term:
-        if name not in makers:
-            return given(name, found[name], "[studies.*] of kind price-shock") if name in chosen else plain(name, found[name])
-        equation, parts = makers[name]()
-        return Term(name, found[name], described(name).unit, equation, tuple(parts))
-
-    return made(column)
-
-
-def _of_margins(context: Context, asked: Any, row: int, found: Mapping[str, Any], column: str) -> Term:
-    if asked.mix:
-        return plain(column, found[column])  # parts of a mix are rows of their own
-    cell, values = _margin_cell(context, asked, row)
-    point = terms_at(context, cell, {key: value for key, value in values.items() if key in LOAD_KEYS})
-    chosen = {"occupancy": point.occupancy(), "discount_fraction": given("discount_fraction", found["discount_fraction"], "[studies.*] of kind margin")}
-    target, overhead = given("target_margin_fraction", asked.target_margin_fraction, "[studies.*] of kind margin"), point.owner("overhead_share")
-    makers: dict[str, Callable[[], tuple[str, list[Term]]]] = {
-        "replica_cost_usd_per_h": lambda: ("of the replica at this occupancy", [point.term("replica_cost_usd_per_h")]),
-        "cost_usd_per_mtok": lambda: ("of the point at this occupancy", [point.term("cost_usd_per_mtok")]),
-        "revenue_usd_per_h": lambda: ("revenue at list price x (1 - discount)", [point.term("revenue_usd_per_h"), made("discount_fraction")]),
-        "list_price_usd_per_mtok": lambda: ("revenue at list price / million tokens of the mix", [point.term("revenue_usd_per_h")]),
-        "price_usd_per_mtok": lambda: ("list price x (1 - discount)", [made("list_price_usd_per_mtok"), made("discount_fraction")]),
-        "margin_fraction": lambda: ("1 - cost / revenue", [made("replica_cost_usd_per_h"), made("revenue_usd_per_h")]),
-        "markup_on_cost_fraction": lambda: ("revenue / cost - 1", [made("replica_cost_usd_per_h"), made("revenue_usd_per_h")]),
-        "operating_margin_fraction": lambda: ("margin - overheads", [made("margin_fraction"), overhead]),
-        "target_price_usd_per_mtok": lambda: ("cost / (1 - target margin)", [made("cost_usd_per_mtok"), target]),
-        "operating_target_price_usd_per_mtok": lambda: ("cost / (1 - target margin - overheads)", [made("cost_usd_per_mtok"), target, overhead]),
-    }
-
-    def made(name: str) -> Term:
-        if name in chosen:
-            return chosen[name]
-        if name not in makers or found.get(name) is None:
-            return plain(name, found[name])
-        equation, parts = makers[name]()
-        return Term(name, found[name], described(name).unit, equation, tuple(parts))
-
-    return made(column)
-
-
-def _margin_cell(context: Context, asked: Any, row: int) -> tuple[Cell, dict[str, Any]]:
-    """The cell of a row of a margin study, and the axes' values there."""
-    left = row
-    for values in context.scenario.grid():
-        for case in context.scenario.chosen(asked.cases):
-            cell = context.cell(case, {**context.scenario.situation(case), **values})
-            if not context.point(cell).fits:
-                continue
-            if left < len(asked.discount_fraction):
-                return cell, values
-            left -= len(asked.discount_fraction)
-    raise AssertionError("the row was found before")
-
-
 def _of_day(context: Context, asked: Any, row: int, found: Mapping[str, Any], column: str) -> Term:
     del row
     reference = context.catalog.reference(asked.reference)
@@ -348,13 +281,13 @@ _WALKS: dict[str, Callable[[Context, Any, int, Mapping[str, Any], str], Term]] =
     "points": _of_points,
     "fleet": _of_fleets,
     "demand": _of_fleets,
-    "price-shock": _of_price_shock,
-    "margin": _of_margins,
     "day": _of_day,
     "uncertainty": _of_uncertainty,
 }
 
 IDENTITIES: dict[str, Callable[[Context, Any, Sequence[Mapping[str, Any]], int], Walk]] = {
+    "margin": of_margin,
+    "price-shock": of_price_shock,
     "ownership": of_ownership,
     "waterfall": of_waterfall,
     "parity": of_parity,

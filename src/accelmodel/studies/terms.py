@@ -135,6 +135,10 @@ class PointTerms:
         inputs = f"input_tokens_per_s * ((1 - prefix_hit_fraction) * price_of_input + prefix_hit_fraction * price_of_{cached})"
         return f"occupancy * 3600 / 1000000 * ({inputs} + output_tokens_per_s * price_of_output)"
 
+    def at_list_price(self) -> Term:
+        """Revenue; on one's own books, where nothing is sold, what the same tokens would cost bought."""
+        return equated("revenue_usd_per_h", self.value("revenue_usd_per_h"), self._revenue(), self._symbol)
+
     @property
     def _prices(self) -> dict[str, Maker]:
         """Prices of the streams, by symbol."""

@@ -5,13 +5,15 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from accelmodel.economics.ownership import OwnershipCost
+from accelmodel.studies.axes import label
 from accelmodel.studies.equations import Maker, Term, Walk, figure, given, of_figure, total
 from accelmodel.studies.owned import owned_hour
 from accelmodel.studies.run import Cell, Context
-from accelmodel.studies.scenario import OwnershipStudy, Parity, Waterfall
+from accelmodel.studies.scenario import LOAD_KEYS, MarginStudy, OwnershipStudy, Parity, PriceShock, Waterfall
 from accelmodel.studies.terms import PointTerms, terms_at
 
 Rows = Sequence[Mapping[str, Any]]
@@ -44,6 +46,8 @@ def of_point(point: PointTerms) -> dict[str, Maker]:
     stated = [name for name in own if getattr(point.money.catalog.ownership(point.money.owner).figures, name) is not None]
     found: dict[str, Maker] = {name: bound(point.term, name) for name in rates}
     found |= {name: bound(_owners(point), name) for name in stated}
+    site = point.money.catalog.site(point.money.site)
+    found |= {name: partial(figure, f"site {site.name}: {name}", of) for name, of in site.figures if of is not None}
     return found | {"occupancy": point.occupancy, "accelerators": point.accelerators}
 
 
@@ -54,7 +58,7 @@ def asked_for(asked: Any, key: str) -> Maker:
 
 def bound(make: Callable[[str], Term], name: str) -> Maker:
     """The making of one name's term."""
-    return lambda: make(name)
+    return partial(make, name)
 
 
 def _owners(point: PointTerms) -> Callable[[str], Term]:
@@ -100,6 +104,133 @@ def _published(context: Context, asked: OwnershipStudy, accelerator: str) -> Ter
     assert asked.reference is not None
     reference = context.catalog.reference(asked.reference)
     return of_figure(f"{reference.name}: {asked.published} of {accelerator}", reference.need(asked.published, accelerator))
+
+
+# Margins
+
+_MARGIN = {
+    "capacity_mtok_per_day": "capacity_mtok_per_h * 24",
+    "list_price_usd_per_mtok": "list_revenue_usd_per_h / (capacity_mtok_per_h * occupancy)",
+    "revenue_usd_per_h": "list_revenue_usd_per_h * (1 - discount_fraction)",
+    "price_usd_per_mtok": "list_price_usd_per_mtok * (1 - discount_fraction)",
+    "price_usd_per_accelerator_h": "revenue_usd_per_h / occupancy / accelerators",
+    "margin_fraction": "1 - replica_cost_usd_per_h / revenue_usd_per_h",
+    "markup_on_cost_fraction": "revenue_usd_per_h / replica_cost_usd_per_h - 1",
+    "operating_margin_fraction": "margin_fraction - overhead_share",
+    "break_even_price_usd_per_mtok": "cost_usd_per_mtok",
+    "target_price_usd_per_mtok": "cost_usd_per_mtok / (1 - target_margin_fraction)",
+    "operating_target_price_usd_per_mtok": "cost_usd_per_mtok / (1 - target_margin_fraction - overhead_share)",
+    "target_price_usd_per_accelerator_h": "replica_cost_usd_per_h / (accelerators * occupancy) / (1 - target_margin_fraction)",
+    "break_even_mtok_per_day": "break_even_occupancy_fraction * capacity_mtok_per_day",
+    "carbon_kg_per_mtok": "site_energy_kwh_per_mtok * carbon_intensity",
+    "water_l_per_mtok": "site_energy_kwh_per_mtok / pue * water_usage",
+    "margin_fraction_low90": "1 - (1 - margin_fraction) * spread",
+    "margin_fraction_high90": "1 - (1 - margin_fraction) / spread",
+}
+_FOR_MARGIN = "idle_cost_usd_per_h / (revenue_usd_per_h / occupancy{} - (replica_cost_usd_per_h - idle_cost_usd_per_h) / occupancy)"
+# What an owner's hour gives beside.
+_OWNED_MARGIN = {
+    "idle_cost_usd_per_h": "accelerators * idle_hour_usd_per_h / availability",
+    "site_energy_kwh_per_mtok": "mean_it_power_w / 1000 * accelerators / availability / (capacity_mtok_per_h * occupancy) * pue",
+}
+
+
+def of_margin(context: Context, asked: MarginStudy, rows: Rows, number: int) -> Walk:
+    """A case at one occupancy and discount; a part of a mix, or the whole."""
+    row = rows[number]
+    if asked.mix and row["case"] == "mix":
+        return _of_mix(context, asked, rows, number)
+    situation, load = _situation(context, rows, number)
+    point = terms_at(context, context.cell(case_named(context, row["case"]), situation), load)
+    makers = of_point(point) | {name: asked_for(asked, name) for name in ("target_margin_fraction",)}
+    makers |= {"discount_fraction": lambda: given("discount_fraction", row["discount_fraction"], "[studies.*] of kind margin")}
+    makers |= {"list_revenue_usd_per_h": point.at_list_price, "spread": lambda: point.spread("throughput")}
+    if asked.overhead_fraction is not None:
+        makers["overhead_share"] = asked_for(asked, "overhead_fraction")
+    if asked.mix and asked.mix[number % (len(asked.mix) + 1)].load_by_hour is not None:
+        makers["occupancy"] = lambda: given("occupancy", row["occupancy"], "of the fleet that the mix shares hour by hour, [studies.*] of kind margin")
+    left = {"break_even": "", "target": " * (1 - target_margin_fraction)", "operating_target": " * (1 - target_margin_fraction - overhead_share)"}
+    equations = CAPACITY | _MARGIN | {f"{name}_occupancy_fraction": _FOR_MARGIN.format(part) for name, part in left.items()}
+    if point.money.books == "self":  # nothing is sold: what the same tokens would cost bought stands in its place
+        bought = {name: re.sub(r"\brevenue_usd_per_h", "bought_usd_per_h", text) for name, text in equations.items()}
+        equations = bought | {"bought_usd_per_h": "list_revenue_usd_per_h * (1 - discount_fraction)", "saving_fraction": bought["margin_fraction"]}
+    del makers["revenue_usd_per_h"]
+    if point.money.rents:
+        return Walk(row, equations | {"idle_cost_usd_per_h": "replica_cost_usd_per_h"}, makers)
+    hour, idle = point.owned_hour(), point.owned_hour(0.0)
+    makers["mean_it_power_w"] = bound(hour.term, "mean_it_power_w")
+    makers["idle_hour_usd_per_h"] = bound(idle.term, "cost_usd_per_h")
+    return Walk(row, equations | _OWNED_MARGIN | _at_purchases(point, makers), makers)
+
+
+def _situation(context: Context, rows: Rows, number: int) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The situation of a row at its place of the axes and its occupancy, and the keys of it that are a load."""
+    row = rows[number]
+    at = [values for values in context.scenario.grid() if all(row.get(key, value) == label(value) for key, value in values.items())]
+    own = context.scenario.situation(case_named(context, row["case"]))
+    return own | at[0] | {"occupancy": row["occupancy"]}, {key: value for key, value in at[0].items() if key in LOAD_KEYS}
+
+
+def _at_purchases(point: PointTerms, makers: dict[str, Maker]) -> dict[str, str]:
+    """Cost and margin at the ends of the purchase price's range, whose hours the makers then have."""
+    found = {}
+    for end, money in zip(("low", "high"), point.money.purchase_ends(point.replica.accelerator) or (), strict=False):
+        there = PointTerms(point.replica, money, point.point, point.inputs).owned_hour()
+        makers[f"hour_at_{end}_usd_per_h"] = bound(there.term, "cost_usd_per_h")
+        cost = f"cost_at_{end}_purchase_usd_per_mtok"
+        found[cost] = f"accelerators * hour_at_{end}_usd_per_h / availability / (capacity_mtok_per_h * occupancy)"
+        found[f"margin_at_{end}_purchase_fraction"] = f"1 - {cost} * capacity_mtok_per_h * occupancy / revenue_usd_per_h"
+    return found
+
+
+def _of_mix(context: Context, asked: MarginStudy, rows: Rows, number: int) -> Walk:
+    """The whole of a mix: each column by share of the tokens, margins of the sums."""
+    row, places = rows[number], range(number - len(asked.mix), number)
+    walks = [of_margin(context, asked, rows, place) for place in places]
+    makers: dict[str, Maker] = {f"share_{n}": bound(walk.term, "share_fraction") for n, walk in enumerate(walks, 1)}
+    blended = [name for name in ("list_price_usd_per_mtok", "price_usd_per_mtok", "cost_usd_per_mtok", *_FOOTPRINT) if row.get(name) is not None]
+    makers |= {f"{name}_{n}": bound(walk.term, name) for name in blended for n, walk in enumerate(walks, 1)}
+    equations = {name: total(f"share_{n} * {name}_{n}" for n in range(1, len(walks) + 1)) for name in blended}
+    prices = {name: _MARGIN[name] for name in _MARGIN if name.endswith("_price_usd_per_mtok") and name != "list_price_usd_per_mtok"}
+    makers |= {f"overhead_{n}": bound(walk.term, "overhead_share") for n, walk in enumerate(walks, 1)}
+    makers |= {"target_margin_fraction": asked_for(asked, "target_margin_fraction")}
+    equations |= prices | {
+        "overhead_share": total(f"share_{n} * overhead_{n}" for n in range(1, len(walks) + 1)),
+        "margin_fraction": "1 - cost_usd_per_mtok / price_usd_per_mtok",
+        "markup_on_cost_fraction": "price_usd_per_mtok / cost_usd_per_mtok - 1",
+        "operating_margin_fraction": "margin_fraction - overhead_share",
+    }
+    return Walk(row, equations, makers)
+
+
+_FOOTPRINT = ("site_energy_kwh_per_mtok", "carbon_kg_per_mtok", "water_l_per_mtok")
+
+
+def of_price_shock(context: Context, asked: PriceShock, rows: Rows, number: int) -> Walk:
+    """A mix of supplies after the vendor's price has moved."""
+    row = rows[number]
+    in_house, vendor = (point_named(context, case) for case in (asked.in_house, asked.vendor))
+    makers = of_point(in_house) | {
+        "in_house_cost_usd_per_mtok": bound(in_house.term, "cost_usd_per_mtok"),
+        "vendor_cost_usd_per_mtok": bound(vendor.term, "cost_usd_per_mtok"),
+        "in_house_fraction": lambda: given("in_house_fraction", row["in_house_fraction"], "[studies.*] of kind price-shock"),
+        "vendor_price_shock_fraction": lambda: given("vendor_price_shock_fraction", row["vendor_price_shock_fraction"], "[studies.*] of kind price-shock"),
+        "vendor_price_part": lambda: given("part of the vendor's cost that moves", 1.0, "all of a rent"),
+    }
+    equations = CAPACITY | {
+        "price_usd_per_mtok": "revenue_usd_per_h / (capacity_mtok_per_h * occupancy)",
+        "cost_usd_per_mtok": f"in_house_fraction * in_house_cost_usd_per_mtok + (1 - in_house_fraction) * {_SHOCKED}",
+        "margin_fraction": "1 - cost_usd_per_mtok / price_usd_per_mtok",
+        "parity_vendor_price_shock_fraction": "(in_house_cost_usd_per_mtok / vendor_cost_usd_per_mtok - 1) / vendor_price_part",
+        "parity_vendor_price_usd": "purchase_usd * (1 + parity_vendor_price_shock_fraction)",
+    }
+    if not vendor.money.rents:
+        equations["vendor_price_part"] = "of_purchase_usd_per_h / cost_usd_per_h"
+    del makers["cost_usd_per_mtok"]
+    return Walk(row, equations, makers | hour_of(vendor))
+
+
+_SHOCKED = "vendor_cost_usd_per_mtok * (1 + vendor_price_part * vendor_price_shock_fraction)"
 
 
 # From list price to operating margin
