@@ -208,6 +208,13 @@ def made(name: str, text: str, parts: Mapping[str, Term], value: Value = None, o
     return equated(name, value, text, parts.__getitem__, of_unit)
 
 
+def summed(name: str, parts: Mapping[str, Term], text: str = "{}", of_unit: str | None = None) -> Term:
+    """The sum of parts, by symbol; of none it is nothing."""
+    if not parts:
+        return Term(name, 0.0, of_unit or unit_of(name), note="none")
+    return made(name, text.format(total(parts)), parts, of_unit=of_unit)
+
+
 def figure(name: str, of: Figure) -> Term:
     """A figure in the unit in which equations take figures of its dimension."""
     term, to = of_figure(name, of), _UNITS.get(of.dimension, of.unit)

@@ -13,7 +13,7 @@ from accelmodel.economics.offers import block
 from accelmodel.fleet.sizing import ReplicaSupply, replicas_in
 from accelmodel.studies import capital, cash_flow, refresh
 from accelmodel.studies.capital import QUARTERS, Leg, OverTime, running
-from accelmodel.studies.equations import Maker, Term, Walk, figure, given, made, total
+from accelmodel.studies.equations import Maker, Term, Walk, figure, given, made, summed, total
 from accelmodel.studies.fleet import goodput_of
 from accelmodel.studies.run import Context
 from accelmodel.studies.scenario import CapitalStudy, CashFlowStudy, RefreshStudy
@@ -195,7 +195,7 @@ class _Flows:
             if flow.value:
                 parts = {name: flow} | ({"cost_of_capital": self.cost_of_capital(), "years": _years(t / QUARTERS)} if is_discounted else {})
                 found[f"quarter_{t}"] = made(f"quarter {t}", text.format(name), parts, of_unit=flow.unit) if is_discounted else flow
-        return made(f"present {name}" if is_discounted else name, total(found) or "0", found, of_unit=_unit(name))
+        return summed(f"present {name}" if is_discounted else name, found, of_unit=_unit(name))
 
     def in_words(self, name: str, value: float | None, words: str) -> Term:
         """What follows from all cash flows and is no sum of them."""
@@ -215,7 +215,7 @@ class _Flows:
         if len(found) == 1:
             return dataclasses.replace(found[0], name=name)
         parts = {f"{name}_{number}": term for number, term in enumerate(found, 1)}
-        return made(name, total(parts) or "0", parts, of_unit=_unit(name))
+        return summed(name, parts, of_unit=_unit(name))
 
     # What a quarter earns and takes; it comes at the quarter's end
 

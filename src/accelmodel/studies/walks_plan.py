@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from accelmodel.fleet.plan_model import HOURS_PER_QUARTER, QUARTERS_PER_YEAR, SECONDS_PER_QUARTER
-from accelmodel.studies.equations import Term, Walk, figure, given, made, total
+from accelmodel.studies.equations import Term, Walk, figure, given, made, summed, total
 from accelmodel.studies.plan import cohorts, planned
 from accelmodel.studies.run import Context
 from accelmodel.studies.scenario import PlanPart, PlanStudy
@@ -80,7 +80,7 @@ class _Quarter:
     def _sum(self, name: str, terms: Any, text: str = "{}") -> Term:
         """The sum of terms, each by its name as a symbol; what is nowhere is none."""
         parts = {symbol(term.name): term for term in terms}
-        return made(name, text.format(total(parts) or "0"), parts)
+        return summed(name, parts, text)
 
     # Systems
 
