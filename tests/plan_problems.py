@@ -60,7 +60,7 @@ def plan_problem(
         mean_fraction=full(mean_fraction, w),
         goodput_requests_per_s=full(goodput, w, s),
         replicas_per_system=full(per_system, w, s),
-        reserves=Reserves(reserve * one, one, one, one),
+        reserves=Reserves(*(full(factor * one[:, :, None], w, s, t) for factor in (reserve, 1.0, 1.0)), one),
         survives=np.full(w, survives),
         revenue_usd_per_request=full(revenue, w, t),
         load_usd_per_replica_h=full(load, w, s, sites),

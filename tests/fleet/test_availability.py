@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import binom
 
 from accelmodel.errors import InputError
 from accelmodel.fleet.availability import (
@@ -114,6 +115,20 @@ def test_many_blocks_by_enumeration(blocks, states, data):
     needed = data.draw(st.integers(0, blocks * (len(states) - 1)))
     enough = math.fsum(math.prod(states[up] for up in one) for one in itertools.product(range(len(states)), repeat=blocks) if sum(one) >= needed)
     assert probability_enough_up(blocks, needed, states) == pytest.approx(enough, abs=1e-12)
+
+
+@pytest.mark.parametrize(("blocks", "each", "down"), [(20_000, 1, 0.01), (3_000, 64, 0.002), (500, 64, 1e-6), (40, 8, 0.4)])
+def test_large_fleets_are_binomial(blocks, each, down):
+    """Blocks that are up or down as a whole: the blocks that are up are binomial, into the tail."""
+    states = np.array([down, *[0.0] * (each - 1), 1.0 - down])
+    for target in (0.5, 0.999, 1 - 1e-9):
+        lost = int(binom.ppf(target, blocks, down))
+        for allowed in (lost, max(lost - 1, 0)):
+            needed = (blocks - allowed) * each
+            expected = binom.cdf(allowed, blocks, down)
+            assert 1 - probability_enough_up(blocks, needed, states) == pytest.approx(
+                1 - expected, rel=1e-6, abs=1e-15 * blocks
+            )  # a power of so many rounds so much
 
 
 @settings(deadline=None, max_examples=30, derandomize=True)

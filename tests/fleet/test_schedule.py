@@ -58,6 +58,19 @@ def test_an_error_of_the_forecast_is_carried():
     assert scaled.replica_hours_per_day == 12 * 4 + 10 * 6 + 2 * 11
 
 
+def test_what_is_held_is_on_with_what_serves():
+    # Hosts of four with one more beside them: 2 -> 8, 5 -> 12, 9 -> 16.
+    def hosts(serving: int) -> int:
+        return (-(-serving // 4) + 1) * 4
+
+    static, scaled = static_schedule(DAY, 0.0, installed=hosts), autoscaled_schedule(DAY, 0.0, Autoscaling(maximum_replicas=16), installed=hosts)
+    assert static.peak_replicas == 16
+    assert scaled.replica_hours_per_day == 12 * 8 + 10 * 12 + 2 * 16
+    assert (scaled.load == static.load).all()
+    with pytest.raises(InputError, match="needs 16"):
+        autoscaled_schedule(DAY, 0.0, Autoscaling(maximum_replicas=15), installed=hosts)
+
+
 def walked(needed: list[int], hold: int, lead: int) -> list[int]:
     """Replicas on hour by hour, walked through three days: each is asked for `lead` hours ahead and goes when it was not needed for `hold` hours."""
     days, last_needed = needed * 3, [-(10**6)] * (max(needed) + 1)

@@ -10,10 +10,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from scipy.stats import binom
+from scipy.stats import binom, poisson
 
 import accelmodel as am
 from accelmodel.economics.annuities import capital_recovery_factor
+from accelmodel.fleet.availability import replicas_for_availability
 from accelmodel.studies.money import library
 from accelmodel.studies.plan import _mixed, solved_and_proven
 from accelmodel.studies.plan_problem import built, quarter_names
@@ -122,7 +123,8 @@ def test_the_arrays_are_the_scenarios(path):
 
 
 def test_money_is_the_owners(path):
-    problem, charge = made(path).problem, made(path).capital_charge_usd
+    problem = made(path).problem
+    charge = problem.capital_usd * made(path).worth.charge[:, None]
     owner = library().ownership("default")
     server = owner.purchase_price("h100-sxm").si * 8
     assert problem.price_usd[1, 0] == pytest.approx(server / (1 - owner.figures.network_share.si))
@@ -311,9 +313,42 @@ def test_slices_hold_replicas_for_failures_together(tmp_path):
     found = built_of(tmp_path, sliced.replace("[60e9, 90e9, 120e9]", "[4e9, 6e9, 8e9]"))
     problem, s = found.problem, 1
     assert len(found.demanded) == 4
-    peak = sum(one.mean_requests_per_s[2] * 1.5 / problem.goodput_requests_per_s[w, s] for w, one in enumerate(found.demanded))
-    needed = math.ceil(peak / 0.9 / 0.98)
     up = math.prod(domain.availability_fraction for domain in failure_domains(found.cell(0, s)))  # one accelerator, one host
-    installed = next(count for count in range(needed, 4 * needed) if binom.sf(needed - 1, count, up) >= 0.999)
-    assert needed > 4
-    assert problem.reserves.availability[:, s] == pytest.approx([installed / needed] * 4)
+    for quarter in range(3):
+        peak = sum(one.mean_requests_per_s[quarter] * 1.5 / problem.goodput_requests_per_s[w, s] for w, one in enumerate(found.demanded))
+        needed = math.ceil(math.ceil(peak / 0.9) / 0.98)
+        installed = next(count for count in range(needed, 4 * needed) if binom.sf(needed - 1, count, up) >= 0.999)
+        assert needed > 3
+        assert problem.reserves.availability[:, s, quarter] == pytest.approx([installed / needed] * 4)
+        # All slices on this system take the whole replicas, by their shares.
+        assert (problem.reserves.factor[:, s, quarter] * problem.bare_replicas[:, s, quarter]).sum() == pytest.approx(installed)
+
+
+def test_spares_are_one_stock_of_a_system(tmp_path):
+    """Two workloads that both run on H100 draw on one stock: whole systems for all that would stand there, by the Poisson tail."""
+    second = '[studies.plan.workloads.more]\nreplicas = ["new"]\ntokens_per_day = [60e9, 60e9, 60e9]\npeak_to_mean = 1.5\n'
+    found = built_of(tmp_path, SCENARIO.replace("[studies.plan.systems]", second + "[studies.plan.systems]"))
+    problem, s = found.problem, 1
+    systems = math.ceil(((problem.reserves.factor * problem.bare_replicas)[:, s].sum(0) / 8).max() - 1e-9)
+    owner = library().ownership("default").figures
+    in_repair = systems * 8 * owner.failures_per_year.si * owner.repair_time.si
+    stock = next(count for count in range(1000) if poisson.cdf(count, in_repair) >= 0.99)
+    assert problem.spare_fraction[s] == pytest.approx(math.ceil(stock / 8) / systems)
+    assert 0 < problem.spare_fraction[s] < 0.1
+
+
+def test_what_the_simulator_asks_for_has_reserves_and_spares_too(tmp_path):
+    """A factor of 1.5 on a fleet of a few replicas: reserves and spares are those of so many more, not 1.5 times those of the few."""
+    made = built_of(tmp_path, SCENARIO.replace("[60e9, 90e9, 120e9]", "[4e9, 6e9, 8e9]"))
+    before, s = made.problem, 1
+    after = made.with_proof(before, before.goodput_requests_per_s, before.reserves.proof * 1.5)
+    domains = failure_domains(made.cell(0, s))
+    for quarter in range(3):
+        needed = math.ceil(math.ceil(1.5 * before.bare_replicas[0, s, quarter] / 0.9) / 0.98)
+        installed = replicas_for_availability(needed, 8, 1, domains, 0.999)
+        assert after.reserves.factor[0, s, quarter] * before.bare_replicas[0, s, quarter] == pytest.approx(installed)
+    owner = library().ownership("default").figures
+    systems = math.ceil(installed / 8)
+    stock = next(count for count in range(100) if poisson.cdf(count, systems * 8 * owner.failures_per_year.si * owner.repair_time.si) >= 0.99)
+    assert after.spare_fraction[s] == pytest.approx(math.ceil(stock / 8) / systems)
+    assert after.horizon_usd[s] / after.capital_usd[s] == pytest.approx(before.horizon_usd[s] / before.capital_usd[s])

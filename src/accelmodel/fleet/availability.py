@@ -5,6 +5,7 @@ SciPy is imported where it is used: it takes a third of a second.
 
 from __future__ import annotations
 
+import bisect
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from accelmodel.economics import check_range
 from accelmodel.units import HOURS_PER_YEAR
 
 Array = npt.NDArray[np.float64]
+
+_EXPONENT = 70.0  # what is rarer than exp(-70) does not happen
 
 
 @dataclass(frozen=True)
@@ -79,9 +82,21 @@ def _up(replicas: int, one: Array, levels: Sequence[tuple[int, float]]) -> Array
     return np.convolve(found, group(left)) if left else found
 
 
-def _copies(states: Array, count: int) -> Array:
-    """Distribution of the sum of `count` independent copies of one over 0, 1, 2 ...: the power of its Fourier transform."""
+def _few_down(states: Array, count: int) -> Array:
+    """Distribution of the replicas that are down of `count` blocks, over 0, 1 ... to where more are down with less than 1e-30.
+
+    By Bernstein's inequality for sums of bounded terms: P(sum > mean + t) <= exp(-t^2 / (2 (variance + each t / 3))), each the replicas of a block.
+    """
+    down, places = states[::-1], np.arange(states.shape[0], dtype=np.float64)
+    mean = float(places @ down)
+    slope, variance = _EXPONENT * float(places[-1]) / 3.0, count * max(float(places**2 @ down) - mean**2, 0.0)
+    return _copies(down, count, math.ceil(count * mean + slope + math.sqrt(slope**2 + 2.0 * _EXPONENT * variance)))
+
+
+def _copies(states: Array, count: int, most: int | None = None) -> Array:
+    """Distribution of the sum of `count` independent copies of one over 0, 1, 2 ... (`most`, which it never exceeds): the power of its Fourier transform."""
     size = count * (states.shape[0] - 1) + 1
+    size = size if most is None else min(size, most + 1)
     length = 1 << size.bit_length()  # a power of two transforms several times faster than lengths with large prime factors
     total: Array = np.maximum(np.fft.irfft(np.fft.rfft(states, n=length) ** count, n=length)[:size], 0.0)
     return total
@@ -97,7 +112,7 @@ def probability_enough_up(blocks: int, needed: int, states: Array) -> float:
         return 1.0
     if blocks * each < needed:
         return 0.0
-    return min(float(_copies(states[::-1], blocks)[: blocks * each - needed + 1].sum()), 1.0)  # of those down: few, so that rounding matters least
+    return min(float(_few_down(states, blocks)[: blocks * each - needed + 1].sum()), 1.0)  # of those down: few, so that rounding matters least
 
 
 def blocks_for_availability(needed: int, states: Array, target_fraction: float) -> int:
@@ -155,12 +170,25 @@ def replicas_for_availability(
     """Smallest number of replicas, in whole blocks and one that is partly filled, of which at least `needed` are up with the target's probability."""
     states = replicas_up(replicas_per_block, accelerators_per_replica, domains)
     blocks = blocks_for_availability(needed, states, target_fraction)
-    for left in range(1, replicas_per_block if blocks else 1):
-        installed = (blocks - 1) * replicas_per_block + left
-        down = np.convolve(_copies(states[::-1], blocks - 1), replicas_up(left, accelerators_per_replica, domains)[::-1])
-        if installed >= needed and down[: installed - needed + 1].sum() >= target_fraction:
-            return installed
-    return blocks * replicas_per_block
+    return fewest_in_blocks(needed, blocks, states, accelerators_per_replica, domains, target_fraction)
+
+
+def fewest_in_blocks(needed: int, blocks: int, states: Array, accelerators_per_replica: int, domains: Sequence[FailureDomain], target_fraction: float) -> int:
+    """Smallest number of replicas of which enough are up, the last of `blocks`, the fewest whole ones that do, being filled as far as it takes.
+
+    More replicas in the last block are never fewer up, so that it is found by bisection.
+    """
+    each = int(states.shape[0]) - 1
+    if blocks == 0:
+        return 0
+    others = _few_down(states, blocks - 1)
+
+    def enough(left: int) -> bool:
+        installed = (blocks - 1) * each + left
+        down = np.convolve(others, replicas_up(left, accelerators_per_replica, domains)[::-1])
+        return installed >= needed and bool(down[: installed - needed + 1].sum() >= target_fraction)
+
+    return (blocks - 1) * each + 1 + bisect.bisect_left(range(1, each), True, key=enough)
 
 
 def mean_in_repair(units: float, failures_per_unit_year: float, turnaround_h: float) -> float:

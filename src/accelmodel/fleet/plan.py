@@ -279,7 +279,7 @@ def ladder(plan: Plan) -> list[Step]:
     Each step but the last two is a linear program; steps that change nothing are left out. What the solver could not rule out is the last.
     """
     target = plan.problem
-    nothing = Reserves(*(np.ones_like(target.reserves.headroom) for _ in dataclasses.fields(Reserves)))
+    nothing = Reserves(*(np.ones_like(getattr(target.reserves, field.name)) for field in dataclasses.fields(Reserves)))
     bare = dataclasses.replace(
         target,
         reserves=nothing,

@@ -10,7 +10,7 @@ Indices: w workload, p pool (workloads that share replicas), s system, l site, k
     z[w,t]        share of the demand that is not served; 0 where all must be
     h[s,l,c]      of the systems delivered in c, those in place when the plan ends
 
-Rows, with R[w,s,t] = reserve[w,s] peak[w,t] / goodput[w,s] the replicas that the whole of a workload would take:
+Rows, with R[w,s,t] = reserve[w,s,t] peak[w,t] / goodput[w,s] the replicas that the whole of a workload would take:
 
     served        sum_sl x + z = 1                                          every workload is served, or is said not to be
     pools         sum_{w in p} R x <= u                                     replicas carry their share of the peak, with their reserves
@@ -53,9 +53,10 @@ _MILLION = 1e6  # the solver sees millions of USD
 
 @dataclass(frozen=True, eq=False)
 class Reserves:
-    """What is installed for each replica that the peak needs, as factors of at least 1, arrays (workloads, systems).
+    """What is installed for each replica that the peak needs, as factors of at least 1.
 
-    `headroom` is for queueing, `maintenance` for drained replicas, `availability` for failed ones; `proof` is what the simulator found to be short.
+    `headroom` is for queueing, `maintenance` for drained replicas, `availability` for failed ones, arrays (workloads, systems, quarters): their steps are the
+    whole replicas of `fleet.sizing.Held` where a system serves all of a workload. `proof`, (workloads, systems), is what the simulator found to be short.
     """
 
     headroom: Array
@@ -66,7 +67,12 @@ class Reserves:
     @property
     def factor(self) -> Array:
         """Replicas installed for each replica at peak."""
-        return self.headroom * self.maintenance * self.availability * self.proof
+        return self.headroom * self.maintenance * self.availability * self.proof[:, :, None]
+
+    @property
+    def away(self) -> Array:
+        """Replicas installed for each that is up and not drained."""
+        return self.maintenance * self.availability
 
 
 @dataclass(frozen=True, eq=False)
@@ -321,7 +327,7 @@ def program_of(problem: PlanProblem, *, small: bool) -> Program:
 
 def replicas_in_all(problem: PlanProblem) -> Array:
     """R[w,s,t]: replicas, with reserves, for the whole of each workload."""
-    found: Array = np.nan_to_num(problem.reserves.factor, nan=1.0)[:, :, None] * problem.bare_replicas
+    found: Array = np.nan_to_num(problem.reserves.factor, nan=1.0) * problem.bare_replicas
     return found
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -17,17 +17,17 @@ import numpy.typing as npt
 
 from accelmodel.economics import check_range
 from accelmodel.errors import InputError
+from accelmodel.fleet.counts import Counts, whole
 from accelmodel.units import SECONDS_PER_HOUR
 
 Array = npt.NDArray[np.float64]
-Counts = npt.NDArray[np.int64]
+Installed = Callable[[int], int]  # replicas that are on so that so many can serve
 
 _Number = TypeVar("_Number", bound=np.generic)
 
 _MINUTES_PER_HOUR = 60
 _SECONDS_PER_MINUTE = 60
 _HOURS_PER_DAY = 24
-_ROUNDING = 1e-12  # what rounding of floats puts on top of a whole number of replicas
 
 
 @dataclass(frozen=True)
@@ -102,12 +102,7 @@ class Schedule:
     @property
     def lower_bound(self) -> Counts:
         """The honest lower bound in every minute: ceil(load), no reserve at all."""
-        return _whole(self.load)
-
-
-def _whole(load: Array) -> Counts:
-    """Loads rounded up, forgiving what rounding of floats put on top of a whole number."""
-    return np.ceil(load * (1 - _ROUNDING)).astype(np.int64)
+        return whole(self.load)
 
 
 def needed_replicas(load: npt.ArrayLike, headroom_fraction: float) -> Counts:
@@ -115,33 +110,43 @@ def needed_replicas(load: npt.ArrayLike, headroom_fraction: float) -> Counts:
     check_range("headroom_fraction", headroom_fraction, at_least=0, below=1)
     loads = np.asarray(load, float)
     check_range("load", loads, at_least=0)
-    return _whole(loads / (1 - headroom_fraction))
+    return whole(loads / (1 - headroom_fraction))
 
 
-def static_schedule(load: npt.ArrayLike, headroom_fraction: float, *, step_h: float = 1.0) -> Schedule:
-    """As many replicas as the busiest hour needs, on all the time."""
-    needed = needed_replicas(load, headroom_fraction)
+def static_schedule(load: npt.ArrayLike, headroom_fraction: float, *, step_h: float = 1.0, installed: Installed | None = None) -> Schedule:
+    """As many replicas as the busiest hour needs, and what is held beside them (`installed`; nothing where absent), on all the time."""
+    needed = _on(needed_replicas(load, headroom_fraction), installed)
     by_minute = _by_minute(np.asarray(load, float), step_h)
     on = np.full(by_minute.size, int(needed.max()), dtype=np.int64)
     return Schedule(by_minute, on, np.zeros_like(on))
 
 
-def autoscaled_schedule(load: npt.ArrayLike, headroom_fraction: float, autoscaling: Autoscaling, *, step_h: float = 1.0) -> Schedule:
-    """As many replicas as each hour needs, started ahead of need and kept on as `autoscaling` says.
+def autoscaled_schedule(
+    load: npt.ArrayLike, headroom_fraction: float, autoscaling: Autoscaling, *, step_h: float = 1.0, installed: Installed | None = None
+) -> Schedule:
+    """As many replicas as each hour needs, and what is held beside so many, started ahead of need and kept on as `autoscaling` says.
 
     At every minute the most that is needed from `minimum_on_h` ago until a replica asked for now would serve. InputError where `maximum_replicas` do
     not carry the load without an error of the forecast.
     """
     loads = np.asarray(load, float)
-    forecast = needed_replicas(loads * (1 + autoscaling.forecast_error_fraction), headroom_fraction)
+    forecast = _on(needed_replicas(loads * (1 + autoscaling.forecast_error_fraction), headroom_fraction), installed)
     most = autoscaling.maximum_replicas
     needed = np.clip(_by_minute(forecast, step_h), autoscaling.minimum_replicas, most)
-    if most is not None and most < (peak := int(needed_replicas(loads, headroom_fraction).max())):
+    if most is not None and most < (peak := int(_on(needed_replicas(loads, headroom_fraction).max(keepdims=True), installed)[0])):
         raise InputError(f"{most} do not carry the busiest hour, which needs {peak}", key="maximum_replicas", value=most)
     lead = _minutes(autoscaling.startup_s) + _minutes(autoscaling.reaction_s)
     held = _minutes(autoscaling.minimum_on_h * SECONDS_PER_HOUR)
     on = np.roll(_largest_ahead(needed, lead + held), held)
     return Schedule(_by_minute(loads, step_h), on, np.minimum(_sum_behind(_starts(on), _minutes(autoscaling.startup_s)), on))
+
+
+def _on(needed: Counts, installed: Installed | None) -> Counts:
+    """Replicas that are on so that so many can serve, each number looked up once."""
+    if installed is None:
+        return needed
+    distinct, place = np.unique(needed, return_inverse=True)
+    return np.array([installed(int(count)) for count in distinct], np.int64)[place]
 
 
 def _starts(on: Counts) -> Counts:
@@ -152,7 +157,7 @@ def _starts(on: Counts) -> Counts:
 
 def _minutes(seconds: float) -> int:
     """Whole minutes, rounded up."""
-    return math.ceil(seconds / _SECONDS_PER_MINUTE * (1 - _ROUNDING))
+    return int(whole(seconds / _SECONDS_PER_MINUTE))
 
 
 def _by_minute(values: npt.NDArray[_Number], step_h: float) -> npt.NDArray[_Number]:

@@ -5,19 +5,24 @@ Counts of one fleet are integers, so these functions take one fleet at a time.
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass, replace
 
 import numpy as np
+import numpy.typing as npt
 
 from accelmodel.economics import check_range
-from accelmodel.economics.offers import block
+from accelmodel.economics.offers import Block, block
 from accelmodel.economics.ownership import Capital, OwnershipCost
 from accelmodel.economics.tokens import TokenRates
 from accelmodel.errors import InputError
-from accelmodel.fleet.availability import FailureDomain, blocks_for_availability, mean_in_repair, replicas_up, spare_stock
+from accelmodel.fleet.availability import FailureDomain, blocks_for_availability, fewest_in_blocks, mean_in_repair, replicas_up, spare_stock
+from accelmodel.fleet.counts import whole
 from accelmodel.fleet.demand import Demand
 from accelmodel.units import HOURS_PER_YEAR, SECONDS_PER_DAY
+
+Array = npt.NDArray[np.float64]
 
 _W_PER_MW = 1e6
 _FLOP_PER_EFLOP = 1e18
@@ -33,6 +38,11 @@ class ReplicaSupply:
     accelerators: int
     accelerators_per_system: int
     goodput: TokenRates
+
+    @property
+    def block(self) -> Block:
+        """The least set of systems that holds whole replicas."""
+        return block(self.accelerators, self.accelerators_per_system)
 
 
 @dataclass(frozen=True)
@@ -59,6 +69,95 @@ class Reserve:
         check_range("maintenance_fraction", self.maintenance_fraction, at_least=0, below=1)
         check_range("failures_per_accelerator_year", self.failures_per_accelerator_year, at_least=0)
         check_range("repair_turnaround_h", self.repair_turnaround_h, at_least=0)
+
+
+@dataclass(frozen=True)
+class Held:
+    """What is installed so that `serving` replicas are up and not drained as often as asked: the one equation of reserves, of every study of a fleet.
+
+    with_maintenance              ceil(serving / (1 - drained))
+    blocks_for_failures           fewest blocks of which that many replicas are up with the target's probability
+    blocks                        those, and as many as fail together
+    accelerators                  of all systems; spares are for them
+    """
+
+    serving: int
+    replica: ReplicaSupply
+    reserve: Reserve
+
+    @functools.cached_property
+    def with_maintenance(self) -> int:
+        """Replicas so that enough are left where some are drained."""
+        return int(whole(self.serving / (1 - self.reserve.maintenance_fraction)))
+
+    @functools.cached_property
+    def states(self) -> Array:
+        """Probabilities that 0, 1 ... all replicas of a block are up."""
+        return replicas_up(self.replica.block.replicas, self.replica.accelerators, self.reserve.domains)
+
+    @functools.cached_property
+    def blocks_for_failures(self) -> int:
+        """Whole blocks of which enough replicas are up."""
+        return blocks_for_availability(self.with_maintenance, self.states, self.reserve.availability_target_fraction)
+
+    @functools.cached_property
+    def fewest_replicas(self) -> int:
+        """Replicas of which enough are up where the last block may be filled in part, the rest of it being another pool's."""
+        reserve = self.reserve
+        return fewest_in_blocks(
+            self.with_maintenance, self.blocks_for_failures, self.states, self.replica.accelerators, reserve.domains, reserve.availability_target_fraction
+        )
+
+    @property
+    def blocks(self) -> int:
+        """Blocks installed."""
+        in_block = self.replica.block.systems * self.replica.accelerators_per_system
+        return self.blocks_for_failures + (-(-self.reserve.correlated_accelerators // in_block) if self.blocks_for_failures else 0)
+
+    @property
+    def replicas(self) -> int:
+        """Replicas installed."""
+        return self.blocks * self.replica.block.replicas
+
+    @property
+    def systems(self) -> int:
+        """Systems installed, spares not among them."""
+        return self.blocks * self.replica.block.systems
+
+    @property
+    def accelerators(self) -> int:
+        """Accelerators of these systems."""
+        return self.systems * self.replica.accelerators_per_system
+
+    @property
+    def gap(self) -> dict[str, int]:
+        """Replicas beyond those that serve, by what they are for; they sum to `replicas` less `serving`."""
+        for_failures = self.blocks_for_failures * self.replica.block.replicas
+        return {
+            "drained": self.with_maintenance - self.serving,
+            "failures and whole systems": for_failures - self.with_maintenance,
+            "correlated failures": self.replicas - for_failures,
+        }
+
+    @functools.cached_property
+    def spares(self) -> Spares:
+        """What waits on the shelf."""
+        return spares_for(self.accelerators, self.replica.accelerators_per_system, self.reserve)
+
+
+@dataclass(frozen=True)
+class Spares:
+    """Accelerators that wait on the shelf, bought as whole systems."""
+
+    accelerators: int
+    systems: int
+
+
+def spares_for(accelerators: int, accelerators_per_system: int, reserve: Reserve) -> Spares:
+    """The stock for so many accelerators in place: fewest with P(in repair <= stock) >= service, in whole systems."""
+    in_repair = mean_in_repair(accelerators, reserve.failures_per_accelerator_year, reserve.repair_turnaround_h)
+    stock = spare_stock(in_repair, reserve.spares_service_fraction)
+    return Spares(stock, -(-stock // accelerators_per_system))
 
 
 @dataclass(frozen=True)
@@ -120,6 +219,7 @@ class FleetPlan:
     spare_accelerators, spare_systems  beside them, on the shelf, unpowered; bought as whole systems
     mean_occupancy_fraction            mean demand over what all installed replicas could carry
     capital_usd, annual_cost_usd       of systems and spares; every powered hour is paid for, idle or not
+    held                               what its counts follow from
     """
 
     replicas_mean: float
@@ -142,18 +242,12 @@ class FleetPlan:
     peak_eflop_per_s: float
     capital_usd: float
     annual_cost_usd: float
+    held: Held
 
     @property
     def gap(self) -> dict[str, int]:
         """Replicas beyond the lower bound at the peak, by what they are for; they sum to `replicas` less the bound."""
-        levels = {
-            "headroom": self.replicas_with_headroom,
-            "drained": self.replicas_with_maintenance,
-            "failures and whole systems": self.replicas_for_failures,
-            "correlated failures": self.replicas,
-        }
-        reached = (self.lower_bound_replicas_peak, *levels.values())
-        return {name: after - before for name, before, after in zip(levels, reached, reached[1:], strict=False)}
+        return {"headroom": self.replicas_with_headroom - self.lower_bound_replicas_peak} | self.held.gap
 
 
 @dataclass(frozen=True)
@@ -202,45 +296,38 @@ def size_fleet(demand: Demand, replica: ReplicaSupply, reserve: Reserve, unit: U
     a simulation proved them, take the place of peak / (1 - headroom).
     """
     mean, peak = (replicas_to_carry(rates, replica.goodput) for rates in (demand.mean_rates(years), demand.peak_rates(years)))
-    with_headroom = _whole(peak / (1 - reserve.headroom_fraction)) if serving is None else serving
-    with_maintenance = _whole(with_headroom / (1 - reserve.maintenance_fraction))
-    least = block(replica.accelerators, replica.accelerators_per_system)
-    states = replicas_up(least.replicas, replica.accelerators, reserve.domains)
-    for_failures = blocks_for_availability(with_maintenance, states, reserve.availability_target_fraction)
-    blocks = for_failures + (-(-reserve.correlated_accelerators // (least.systems * replica.accelerators_per_system)) if for_failures else 0)
-    replicas, systems = blocks * least.replicas, blocks * least.systems
-    accelerators = systems * replica.accelerators_per_system
-    in_repair = mean_in_repair(accelerators, reserve.failures_per_accelerator_year, reserve.repair_turnaround_h)
-    spares = spare_stock(in_repair, reserve.spares_service_fraction)
-    spare_systems = -(-spares // replica.accelerators_per_system)
-    capital_usd, annual_cost_usd = _money(unit, accelerators, spare_systems * replica.accelerators_per_system)
+    with_headroom = int(whole(peak / (1 - reserve.headroom_fraction))) if serving is None else serving
+    held = Held(with_headroom, replica, reserve)
+    least, accelerators = replica.block, held.accelerators
+    capital_usd, annual_cost_usd = fleet_money(unit, accelerators, held.spares.systems * replica.accelerators_per_system)
     return FleetPlan(
         replicas_mean=mean,
         replicas_peak=peak,
-        lower_bound_replicas_mean=_whole(mean),
-        lower_bound_replicas_peak=_whole(peak),
+        lower_bound_replicas_mean=int(whole(mean)),
+        lower_bound_replicas_peak=int(whole(peak)),
         replicas_with_headroom=with_headroom,
-        replicas_with_maintenance=with_maintenance,
-        replicas_for_failures=for_failures * least.replicas,
-        up_fraction=float(np.arange(least.replicas + 1) @ states) / least.replicas,
-        replicas=replicas,
-        systems=systems,
+        replicas_with_maintenance=held.with_maintenance,
+        replicas_for_failures=held.blocks_for_failures * least.replicas,
+        up_fraction=float(np.arange(least.replicas + 1) @ held.states) / least.replicas,
+        replicas=held.replicas,
+        systems=held.systems,
         accelerators=accelerators,
-        stranded_accelerators=accelerators - replicas * replica.accelerators,
-        spare_accelerators=spares,
-        spare_systems=spare_systems,
-        mean_occupancy_fraction=mean / replicas if replicas else math.nan,
+        stranded_accelerators=accelerators - held.replicas * replica.accelerators,
+        spare_accelerators=held.spares.accelerators,
+        spare_systems=held.spares.systems,
+        mean_occupancy_fraction=mean / held.replicas if held.replicas else math.nan,
         it_power_mw=accelerators * unit.it_power_w / _W_PER_MW,
         facility_power_mw=accelerators * unit.it_power_w * unit.pue / _W_PER_MW,
         peak_eflop_per_s=accelerators * unit.peak_flop_per_s / _FLOP_PER_EFLOP,
         capital_usd=capital_usd,
         annual_cost_usd=annual_cost_usd,
+        held=held,
     )
 
 
 def priced(plan: FleetPlan, replica: ReplicaSupply, unit: UnitFigures) -> FleetPlan:
     """The same fleet at other capital and cost of an accelerator."""
-    capital_usd, annual_cost_usd = _money(unit, plan.accelerators, plan.spare_systems * replica.accelerators_per_system)
+    capital_usd, annual_cost_usd = fleet_money(unit, plan.accelerators, plan.spare_systems * replica.accelerators_per_system)
     return replace(plan, capital_usd=capital_usd, annual_cost_usd=annual_cost_usd)
 
 
@@ -263,7 +350,7 @@ def fleet_capacity(
     check_range("occupancy_fraction", occupancy_fraction, at_least=0, at_most=1)
     check_range("availability_fraction", availability_fraction, at_least=0, at_most=1)
     replicas = replicas_in(accelerators, replica)
-    capital_usd, annual_cost_usd = _money(unit, accelerators, spare_accelerators)
+    capital_usd, annual_cost_usd = fleet_money(unit, accelerators, spare_accelerators)
     busy_s_per_day = replicas * availability_fraction * occupancy_fraction * SECONDS_PER_DAY
     uncached, cached, output = (float(rate * busy_s_per_day) for rate in replica.goodput.streams)
     return FleetCapacity(
@@ -284,18 +371,13 @@ def fleet_capacity(
 
 def replicas_in(accelerators: int, replica: ReplicaSupply) -> int:
     """Replicas that so many accelerators hold, none split over two systems that could stand in one."""
-    least = block(replica.accelerators, replica.accelerators_per_system)
+    least = replica.block
     blocks, left = divmod(accelerators, least.systems * replica.accelerators_per_system)
     return blocks * least.replicas + left // replica.accelerators
 
 
-def _money(unit: UnitFigures, accelerators: int, spares: int) -> tuple[float, float]:
+def fleet_money(unit: UnitFigures, accelerators: float, spares: int) -> tuple[float, float]:
     """Capital in USD and annual cost in USD of accelerators and spares."""
     capital = accelerators * unit.capital_usd + spares * unit.spare_capital_usd
     hourly = accelerators * unit.cost_usd_per_h + spares * unit.spare_cost_usd_per_h
     return capital, hourly * HOURS_PER_YEAR
-
-
-def _whole(count: float) -> int:
-    """A count rounded up, forgiving what rounding of floats put on top of a whole number."""
-    return math.ceil(count * (1 - 1e-12))

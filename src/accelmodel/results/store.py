@@ -59,11 +59,6 @@ def _room(where: object) -> Iterator[None]:
         raise DiskFullError(f"no room for it: {os.strerror(error.errno)}; nothing half-written was left", file=where, key="--output") from None
 
 
-def write_json(path: Path, document: Any) -> Path:
-    """Write a JSON document."""
-    return write(path, lambda temporary: temporary.write_bytes(json_bytes(document)))
-
-
 def json_bytes(document: Any) -> bytes:
     """A JSON document as it is written."""
     return (json.dumps(document, indent=2, allow_nan=False) + "\n").encode()

@@ -22,7 +22,7 @@ from accelmodel.economics.curves import compounded
 from accelmodel.economics.margin import margin_fraction, operating_margin_fraction, token_revenue_usd_per_h
 from accelmodel.errors import InputError
 from accelmodel.fleet.demand import Demand
-from accelmodel.fleet.sizing import FleetPlan, ReplicaSupply
+from accelmodel.fleet.sizing import FleetPlan
 from accelmodel.studies.capital import QUARTERS, cost_of_capital, course_of, fleet_of
 from accelmodel.studies.demanded import demands_of, shape_of
 from accelmodel.studies.draws import Array
@@ -390,8 +390,7 @@ class _Draws:
         installed = _Installed(of.accelerators, of.system, lib.accelerator(of.accelerator.name), {"power_idle_fraction": served["idle_fraction"]})
         cell = Cell(self.of.case, self.of.cell.situation, cast(Replica, installed), dataclasses.replace(own, catalog=lib, hour=hour, **changed))
         point = Point(served)
-        supply = ReplicaSupply(of.accelerators, of.system.accelerators, goodput_of(point))
-        return sized(cell, point, demand_of(asked, point, self._peak_to_mean(asked, one)), supply, asked)
+        return sized(cell, point, demand_of(asked, point, self._peak_to_mean(asked, one)), asked)
 
     def _peak_to_mean(self, asked: DemandStudy, one: Mapping[str, float]) -> float:
         """Peak over mean as the study gives it, or that of its shape's hours, which its figure's uncertainty scales."""

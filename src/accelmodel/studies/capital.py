@@ -13,9 +13,9 @@ from accelmodel.economics import Values
 from accelmodel.economics.cash_flow import CashFlow, Course, Fleet, Worth, cash_flow, worth
 from accelmodel.economics.ownership import Capital
 from accelmodel.errors import InputError
-from accelmodel.fleet.sizing import ReplicaSupply, replicas_in
+from accelmodel.fleet.sizing import replicas_in
 from accelmodel.results.table import table
-from accelmodel.studies.fleet import availability, goodput_of
+from accelmodel.studies.fleet import availability, supply_of
 from accelmodel.studies.margin import Served, served
 from accelmodel.studies.money import ownership_terms
 from accelmodel.studies.run import Context, StudyResult
@@ -118,7 +118,7 @@ def fleet_of(one: Served, accelerators: int) -> Fleet:
     cell, up = one.cell, availability(one.cell)
     if accelerators < cell.replica.accelerators:
         raise InputError(f"{accelerators:,} accelerators hold no replica of {cell.replica.accelerators}", key="fleet_accelerators", value=accelerators)
-    supply = ReplicaSupply(cell.replica.accelerators, cell.replica.system.accelerators, goodput_of(one.point))
+    supply = supply_of(cell, one.point)
     occupancy, replicas = cell.money.occupancy, replicas_in(accelerators, supply)
     hours, paid_replicas = HOURS_PER_YEAR * up, accelerators / cell.replica.accelerators
     revenue = 0.0 if one.full_revenue_usd_per_h is None or cell.money.books == "self" else one.full_revenue_usd_per_h

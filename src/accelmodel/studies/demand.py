@@ -11,21 +11,22 @@ import numpy as np
 from accelmodel.economics.margin import margin_fraction
 from accelmodel.economics.tokens import TokenRates
 from accelmodel.errors import InputError
+from accelmodel.fleet.counts import whole
 from accelmodel.fleet.demand import Shape
-from accelmodel.fleet.schedule import needed_replicas
 from accelmodel.fleet.sites import Placed, Site, place
-from accelmodel.fleet.sizing import FleetPlan, ReplicaSupply, replicas_to_carry
+from accelmodel.fleet.sizing import FleetPlan, replicas_to_carry
 from accelmodel.results.table import table
 from accelmodel.studies.demanded import Asked, cell_of, demands_of, lengths_of, peak_to_mean_of, shape_of
-from accelmodel.studies.fleet import goodput_of
+from accelmodel.studies.fleet import supply_of
 from accelmodel.studies.grid import misfit
 from accelmodel.studies.points import Point
-from accelmodel.studies.proof import Proof, Targets, prefix_hits, prove
+from accelmodel.studies.proof import prefix_hits
 from accelmodel.studies.reserves import sized
 from accelmodel.studies.run import Cell, Context, StudyResult
 from accelmodel.studies.scenario import DemandStudy
+from accelmodel.studies.staffing import Staffed, staffed
 from accelmodel.studies.traces import Trace
-from accelmodel.studies.traffic import burst_headroom, share_of, traffic_of
+from accelmodel.studies.traffic import share_of
 from accelmodel.units import HOURS_PER_YEAR, SECONDS_PER_DAY
 
 _SHOWN = [
@@ -73,7 +74,7 @@ def _point_of_trace(context: Context, cell: Cell, trace: Trace, asked: DemandStu
     for _ in range(_HIT_ROUNDS):
         if not point.fits:
             break
-        replicas = math.ceil(rate * point.output_tokens / point.output_tokens_per_s)
+        replicas = int(whole(rate * point.output_tokens / point.output_tokens_per_s))
         hit = prefix_hits(cell.replica, share_of(trace, rate, replicas, context.seed), asked.routing, asked.prefix_cache_tokens)
         point = context.point_at(cell, {**lengths, "prefix_hit_fraction": hit})
     return point
@@ -93,33 +94,18 @@ def _fleet(
     context: Context, cell: Cell, point: Point, wanted: Asked, asked: DemandStudy, trace: Trace | None, shape: Shape | None
 ) -> tuple[dict[str, Any] | None, list[str]]:
     """One fleet, and what is to be said of it; no row where the simulator finds that no number of replicas would do."""
-    of, name, demand = cell.replica, cell.case or cell.replica.system.name, wanted.demand
-    supply, peak = ReplicaSupply(of.accelerators, of.system.accelerators, goodput_of(point)), demand.peak_rates(asked.years)
+    name, demand, supply = cell.case or cell.replica.system.name, wanted.demand, supply_of(cell, point)
+    carrying = replicas_to_carry(demand.peak_rates(asked.years), supply.goodput)
     peak_requests_per_s = wanted.mean_requests_per_s(asked.years) * float(demand.peak_to_mean_ratio)
-    carrying = replicas_to_carry(peak, supply.goodput)
-    traffic = traffic_of(asked, trace, of, point, peak_requests_per_s, carrying, context.seed)
-    targets = Targets(cell.situation.get("ttft_s"), cell.situation.get("tpot_s"), asked.percentile)
-    if asked.headroom_fraction is None:
-        planned = burst_headroom(of, traffic, peak_requests_per_s, carrying, targets.ttft_s, asked.percentile, context.seed)
-    else:
-        planned = math.ceil(carrying / (1.0 - asked.headroom_fraction))
-    proof = None
-    if targets.ttft_s is not None or targets.tpot_s is not None:
-        how: dict[str, Any] = {"window_s": asked.window_s, "routing": asked.routing, "prefix_cache_tokens": asked.prefix_cache_tokens}
-        proof = prove(of, traffic, peak_requests_per_s, planned, targets, seed=context.seed, progress=context.progress, **how)
-        if proof.replicas_proven is None:
-            return None, [f"{name}: {proof.words}"]
-    serving = planned if proof is None or proof.replicas_proven is None else proof.replicas_proven
-    plan = sized(cell, point, demand, supply, asked, serving)
+    found = staffed(context, cell, point, asked, trace, peak_requests_per_s, carrying)
+    if not found.feasible:
+        return None, [found.words_of_proof(name)]
+    plan = sized(cell, point, demand, asked, found.serving)
     placed = _placed(context, plan, asked)
-    gap = {"bursts and queueing": planned - plan.lower_bound_replicas_peak, "what the simulator found short": serving - planned} | plan.gap
-    del gap["headroom"]
-    row = _row(cell, point, wanted, plan, asked, shape) | _proven(planned, proof)
-    beyond = ", ".join(f"{what} {count:+,}" for what, count in gap.items() if count)
-    words = [f"{name}: {plan.replicas:,} replicas, the lower bound is {plan.lower_bound_replicas_peak:,}: {beyond}"]
-    words.append(f"{name}: {proof.words}" if proof is not None else f"{name}: no latency targets are given, so that nothing is simulated")
+    row = _row(cell, point, wanted, plan, asked, shape) | _proven(found)
+    words = found.words(name, plan.lower_bound_replicas_peak, plan.held)
     words += [f"{name}: {one.systems:,} systems at {one.site}, {one.facility_power_mw:,.1f} MW at the meter" for one in placed]
-    return row | {"gap": gap, "sites": [vars(one) for one in placed]}, words
+    return row | {"gap": found.gap(plan.lower_bound_replicas_peak, plan.held), "sites": [vars(one) for one in placed]}, words
 
 
 def _placed(context: Context, plan: FleetPlan, asked: DemandStudy) -> list[Placed]:
@@ -150,7 +136,7 @@ def _row(cell: Cell, point: Point, wanted: Asked, plan: FleetPlan, asked: Demand
         "prefix_hit_fraction": point.prefix_hit_fraction,
         "requests_per_s": wanted.mean_requests_per_s(asked.years) * float(wanted.demand.peak_to_mean_ratio),
         "lower_bound_replicas": plan.lower_bound_replicas_peak,
-        "lower_bound_accelerator_h_per_day": float(needed_replicas(by_hour, 0.0).mean()) * of.accelerators * _HOURS_PER_DAY,
+        "lower_bound_accelerator_h_per_day": float(whole(by_hour).mean()) * of.accelerators * _HOURS_PER_DAY,
         "accelerator_h_per_day": float(plan.accelerators * _HOURS_PER_DAY),
         "replicas_at_peak": plan.replicas_with_maintenance,
         "replicas": plan.replicas,
@@ -168,13 +154,14 @@ def _row(cell: Cell, point: Point, wanted: Asked, plan: FleetPlan, asked: Demand
     return row | _revenue(cell, carried, plan)
 
 
-def _proven(planned: int, proof: Proof | None) -> dict[str, Any]:
+def _proven(found: Staffed) -> dict[str, Any]:
     """What the closed form planned and the simulator proved, and the percentiles of the proven number."""
+    proof = found.proof
     if proof is None:
-        return {"replicas_planned": planned}
+        return {"replicas_planned": found.planned}
     rank = f"p{proof.targets.percentile:g}"
     return {
-        "replicas_planned": planned,
+        "replicas_planned": found.planned,
         "replicas_proven": proof.replicas_proven,
         "short_fraction": proof.short_fraction,
         f"time_to_first_token_{rank}_s": proof.repaired_ttft_s,

@@ -73,7 +73,7 @@ def _row(context: Context, cell: Cell, point: Point, count: int, reference: Refe
     spares = 0 if rented else round(count * owner.spare_fraction.si)
     carried = fleet_capacity(
         count,
-        ReplicaSupply(of.accelerators, of.system.accelerators, goodput),
+        supply_of(cell, point),
         unit_of(cell, point),
         occupancy_fraction=cell.money.occupancy,
         availability_fraction=availability(cell),
@@ -120,8 +120,19 @@ def goodput_of(point: Point) -> TokenRates:
     return TokenRates(point.input_tokens_per_s * (1 - hit), point.input_tokens_per_s * hit, point.output_tokens_per_s)
 
 
+def supply_of(cell: Cell, point: Point) -> ReplicaSupply:
+    """What a replica is to a fleet: its accelerators, those of its system, its goodput."""
+    return ReplicaSupply(cell.replica.accelerators, cell.replica.system.accelerators, goodput_of(point))
+
+
 def unit_of(cell: Cell, point: Point) -> UnitFigures:
-    """Figures of one installed accelerator on the books of the situation."""
+    """Figures of one installed accelerator on the books of the situation, at the situation's share of loaded hours."""
+    terms, of = cell.money, cell.replica
+    return unit_at(cell, math.nan if terms.rents else float(terms.mean_power_w(of, point.power_w / of.accelerators)))
+
+
+def unit_at(cell: Cell, mean_power_w: float) -> UnitFigures:
+    """Figures of one installed accelerator that itself draws so much in the mean, which is of no account where it is rented."""
     of, terms = cell.replica, cell.money
     site = terms.catalog.site(terms.site)
     it_power = of.accelerator.figures.it_power if terms.rents else of.accelerator.need("it_power")  # a tenant pays for no power
@@ -131,7 +142,7 @@ def unit_of(cell: Cell, point: Point) -> UnitFigures:
     if terms.rents:
         assert terms.hour is not None
         return rented_unit(it_power_w, pue, peak_flop_per_s, terms.hour.price_usd_per_accelerator_h(of.system.accelerators))
-    capital, cost = terms.ownership(of.accelerator, terms.mean_power_w(of, point.power_w / of.accelerators))
+    capital, cost = terms.ownership(of.accelerator, mean_power_w)
     return owned_unit(it_power_w, pue, peak_flop_per_s, capital, cost)
 
 

@@ -116,7 +116,7 @@ def best_proven(made: Built) -> Proven:
         return solved_and_proven(made, problem, unfit)
     tried = _alone(made, problem, unfit)
     try:
-        tried[_MIX] = solved_and_proven(made, _levelled(problem, tried), unfit)
+        tried[_MIX] = solved_and_proven(made, _levelled(made, problem, tried), unfit)
     except InputError as error:
         tried[_MIX] = str(error)
     found = [one for one in tried.values() if isinstance(one, Proven)]
@@ -125,7 +125,7 @@ def best_proven(made: Built) -> Proven:
     return dataclasses.replace(min(found, key=lambda one: one.plan.cost_usd), tried=tried)
 
 
-def _levelled(problem: PlanProblem, alone: dict[str, Proven | str]) -> PlanProblem:
+def _levelled(made: Built, problem: PlanProblem, alone: dict[str, Proven | str]) -> PlanProblem:
     """The factors of each pool on each system, brought to the level at which the whole pool was proven on that system alone."""
     factor = problem.reserves.proof.copy()
     bare = problem.bare_replicas.max(2)
@@ -136,20 +136,20 @@ def _levelled(problem: PlanProblem, alone: dict[str, Proven | str]) -> PlanProbl
                 members = problem.pools == pool
                 level = proven.plan.problem.reserves.proof[members, s] @ bare[members, s] / (factor[members, s] @ bare[members, s])
                 factor[members, s] = np.maximum(factor[members, s] * level, 1.0)
-    return dataclasses.replace(problem, reserves=dataclasses.replace(problem.reserves, proof=factor))
+    return made.with_proof(problem, problem.goodput_requests_per_s, factor)
 
 
 def _alone(made: Built, problem: PlanProblem, unfit: tuple[str, ...]) -> dict[str, Proven | str]:
     """The plan with each of its systems alone, or why there is none; in a small fleet from the analytic size up, as a pool's slices ask for less together."""
+    proof = problem.reserves.proof
     if is_small(problem):
-        analytic = np.where(np.isfinite(problem.goodput_requests_per_s), 1.0, math.nan)
-        problem = dataclasses.replace(problem, reserves=dataclasses.replace(problem.reserves, proof=analytic))
+        proof = np.where(np.isfinite(problem.goodput_requests_per_s), 1.0, math.nan)
     found: dict[str, Proven | str] = {}
     for s, name in enumerate(problem.systems):
         goodput = np.full_like(problem.goodput_requests_per_s, math.nan)
         goodput[:, s] = problem.goodput_requests_per_s[:, s]
         try:
-            found[name] = solved_and_proven(made, dataclasses.replace(problem, goodput_requests_per_s=goodput), unfit)
+            found[name] = solved_and_proven(made, made.with_proof(problem, goodput, proof), unfit)
         except InputError as error:
             found[name] = str(error)
     return found
@@ -164,7 +164,7 @@ def _calibrated(made: Built) -> tuple[PlanProblem, tuple[str, ...]]:
     factor, goodput, unfit = problem.reserves.proof.copy(), problem.goodput_requests_per_s.copy(), []
     for w, one in enumerate(made.demanded):
         for s, (cell, _) in one.served.items():
-            rate = float(cell_replicas * goodput[w, s] / problem.reserves.headroom[w, s])
+            rate = float(cell_replicas * goodput[w, s] * (1.0 - made.asked.headroom_fraction))
             how: dict[str, Any] = {"cell_replicas": cell_replicas, "window_s": _CALIBRATED_S, "seed": made.seed}
             traffic = _hastened(one.traffic, rate).within(cell.replica.model.architecture.max_context_tokens)
             found = prove(cell.replica, traffic, rate, cell_replicas, one.targets, **how)
@@ -175,7 +175,7 @@ def _calibrated(made: Built) -> tuple[PlanProblem, tuple[str, ...]]:
                 factor[w, s] = found.replicas_proven / cell_replicas
         if not np.isfinite(goodput[w]).any():
             raise InputError("no number of replicas would do: " + "; ".join(unfit[-len(one.served) :]), key=f"workloads.{one.of}")
-    return _confirmed(problem, goodput, factor, unfit), tuple(unfit)
+    return _confirmed(made, goodput, factor, unfit), tuple(unfit)
 
 
 def _hastened(traffic: Trace, requests_per_s: float) -> Trace:
@@ -184,10 +184,10 @@ def _hastened(traffic: Trace, requests_per_s: float) -> Trace:
     return traffic.stretched(min(max(nearer, 2.0 * _CALIBRATED_S / traffic.duration_s), 1.0))
 
 
-def _confirmed(problem: PlanProblem, goodput: Array, factor: Array, unfit: list[str]) -> PlanProblem:
+def _confirmed(made: Built, goodput: Array, factor: Array, unfit: list[str]) -> PlanProblem:
     """The problem with what the simulator says; where that leaves a workload nowhere to go, its words."""
     try:
-        return dataclasses.replace(problem, goodput_requests_per_s=goodput, reserves=dataclasses.replace(problem.reserves, proof=factor))
+        return made.with_proof(made.problem, goodput, factor)
     except InputError as error:
         raise InputError(f"{error.message}: " + "; ".join(unfit), key=error.key) from None
 
@@ -207,9 +207,10 @@ def solved_and_proven(made: Built, problem: PlanProblem, unfit: tuple[str, ...] 
         short = [one for one in proofs if not one.proof.held]
         if not short:
             return Proven(plan, tuple(proofs), round_, unfit)
+        goodput, factor = problem.goodput_requests_per_s.copy(), problem.reserves.proof.copy()
         for one in short:
-            problem, unfitted = _repaired(made, plan, problem, one)
-            unfit = (*unfit, *unfitted)
+            unfit = (*unfit, *_repaired(made, plan, goodput, factor, one))
+        problem = made.with_proof(problem, goodput, factor)
     words = "; ".join(f"{one.pool} on {one.system}: {one.proof.words}" for one in short)
     raise InputError(f"no plan was confirmed by the simulator in {made.asked.proof.rounds} rounds ({words})", key="proof.rounds", value=made.asked.proof.rounds)
 
@@ -242,8 +243,8 @@ def _proved(made: Built, plan: Plan, members: Integers, s: int, t: int, rates: A
     In a fleet of thousands a program may leave a remnant of few replicas somewhere; it is proven as the part of a cell that it is, at the cell's rate.
     """
     installed = _installed(plan, members, s, t)
-    reserves, first = plan.problem.reserves, int(members[rates.argmax()])
-    away = float(reserves.maintenance[first, s] * reserves.availability[first, s])
+    first = int(members[rates.argmax()])
+    away = float(plan.problem.reserves.away[first, s, t])
     up = max(math.floor(installed / away + _WHOLE), 1)
     if not plan.small and up < _REMNANT_REPLICAS:
         up, rates = _REMNANT_REPLICAS, rates * (_REMNANT_REPLICAS * away / float(plan.replicas[members, s, :, t].sum()))
@@ -281,26 +282,24 @@ def _mixed(demanded: list[Demanded], rates: Array) -> Trace:
     return Trace(demanded[0].of, arrival_s, input_tokens, output_tokens, cached_tokens=cached_tokens if cached_tokens.any() else None)
 
 
-def _repaired(made: Built, plan: Plan, problem: PlanProblem, short: Proved) -> tuple[PlanProblem, list[str]]:
-    """More replicas for a pool on a system, by what the simulator found short; or none of it there, where no number would do."""
-    s = problem.systems.index(short.system)
+def _repaired(made: Built, plan: Plan, goodput: Array, factor: Array, short: Proved) -> list[str]:
+    """Raise the factors of a pool on a system by what the simulator found short; or take its goodput away there, where no number would do, and say so."""
+    problem = plan.problem
+    s, t = problem.systems.index(short.system), problem.quarters.index(short.quarter)
     members = np.array([w for w, one in enumerate(made.demanded) if one.of == short.pool])
     if short.proof.replicas_proven is None:
-        goodput = problem.goodput_requests_per_s.copy()
         goodput[members, s] = math.nan
         words = f"{short.pool} on {short.system}: {short.proof.why_not}"
         if not np.isfinite(goodput[members]).any(1).all():
             raise InputError(f"no number of replicas would do. {words}", key=f"workloads.{short.pool}")
-        return dataclasses.replace(problem, goodput_requests_per_s=goodput), [words]
-    t = problem.quarters.index(short.quarter)
-    needed = float(plan.replicas[members, s, :, t].sum())
-    reserves = plan.problem.reserves
-    away = float(np.nanmax((reserves.maintenance * reserves.availability)[members, s]))
-    more = short.proof.replicas_proven * away / needed if plan.small else 1.0 + short.proof.short_fraction
-    factor = reserves.proof.copy()
+        return [words]
+    more = 1.0 + short.proof.short_fraction
+    if plan.small:
+        carrying = np.nan_to_num(factor[members, s] * problem.bare_replicas[members, s, t])
+        serving = float(plan.share[members, s, :, t].sum(1) @ carrying) / (1.0 - made.asked.headroom_fraction)
+        more = short.proof.replicas_proven / serving
     factor[members, s] *= max(more, 1.0 + 1e-3)
-    kept = problem.reserves.proof
-    return dataclasses.replace(problem, reserves=dataclasses.replace(problem.reserves, proof=np.fmax(kept, factor))), []
+    return []
 
 
 # --- what it tells -------------------------------------------------------------------------------------------------------------------------------
@@ -362,7 +361,8 @@ def _mtok(made: Built, plan: Plan) -> Array:
 
 def _charge_usd(made: Built, plan: Plan) -> Array:
     """(T,) annuities of the systems in place, the youngest being those that stayed; what stood at the beginning at the first quarter's price."""
-    by_quarter = [sum(float((kept.sum(1) * made.capital_charge_usd[:, c]).sum()) for c, kept in cohorts(plan, t)) for t in range(len(plan.problem.quarters))]
+    charge = plan.problem.capital_usd * made.worth.charge[:, None]
+    by_quarter = [sum(float((kept.sum(1) * charge[:, c]).sum()) for c, kept in cohorts(plan, t)) for t in range(len(plan.problem.quarters))]
     return np.array(by_quarter)
 
 
@@ -407,8 +407,16 @@ def _notes(made: Built, proven: Proven) -> list[str]:
     ]
     found += [f"Not served there: {one}" for one in proven.unfit]
     found.append("From the bare demand to the plan: " + ", ".join(f"{step.name} {_usd(step.cost_usd)}" for step in proven.steps))
-    beyond = _beyond_terms(made, plan)
-    return found + beyond
+    return [*found, *_paid_by_the_quarter(made, plan), *_beyond_terms(made, plan)]
+
+
+def _paid_by_the_quarter(made: Built, plan: Plan) -> list[str]:
+    """Why equipment costs less a year here than in studies that pay by the year: a year's four payments come sooner."""
+    rate = plan.problem.discount_fraction_per_quarter
+    if rate == 0.0 or not _charge_usd(made, plan).any():
+        return []
+    sooner = 4.0 * rate / ((1.0 + rate) ** 4 - 1.0)
+    return [f"Equipment is paid for by the quarter: four payments are {1.0 - sooner:.1%} less than one at the year's end, by which other studies count"]
 
 
 def _usd(value: float) -> str:
@@ -473,7 +481,7 @@ def _workloads(_: Built, proven: Proven) -> list[dict[str, Any]]:
                 "replica_goodput_requests_per_s": float(problem.goodput_requests_per_s[w, s]),
                 "lower_bound_replicas": int(bound[w, s, t]),
                 "replicas_with_reserves": float(replicas[w, s, t]),
-                "reserve_factor": float(problem.reserves.factor[w, s]),
+                "reserve_factor": float(problem.reserves.factor[w, s, t]),
                 "proof_factor": float(problem.reserves.proof[w, s]),
             }
         )

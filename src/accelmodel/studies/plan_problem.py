@@ -14,8 +14,9 @@ import numpy as np
 from accelmodel.economics.offers import block
 from accelmodel.economics.ownership import OwnershipTerms
 from accelmodel.errors import InputError
-from accelmodel.fleet.availability import mean_in_repair, replicas_for_availability, spare_stock
 from accelmodel.fleet.plan_model import HOURS_PER_QUARTER, QUARTERS_PER_YEAR, Array, PlanProblem, Reserves
+from accelmodel.fleet.schedule import needed_replicas
+from accelmodel.fleet.sizing import Held, spares_for
 from accelmodel.studies.assumptions import assumptions, sources
 from accelmodel.studies.demanded import peak_to_mean_of
 from accelmodel.studies.fleet import goodput_of
@@ -23,7 +24,7 @@ from accelmodel.studies.grid import misfit
 from accelmodel.studies.money import ownership_terms
 from accelmodel.studies.points import Point
 from accelmodel.studies.proof import Targets
-from accelmodel.studies.reserves import reserve_of
+from accelmodel.studies.reserves import held_for
 from accelmodel.studies.run import Cell, Context
 from accelmodel.studies.scenario import PlanStudy, PlanWorkload, PowerFrom
 from accelmodel.studies.traces import Client, Trace
@@ -34,6 +35,7 @@ _PREFIX_BLOCK_TOKENS = 64
 _PREFIX_FAMILIES = 16
 _W_PER_MW = 1e6
 _NAN = math.nan
+_WHOLE = 1e-9
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,6 +68,16 @@ class Demanded:
 
 
 @dataclass(frozen=True, eq=False)
+class Worth:
+    """Shares of a system's capital, spares and all: what it is charged with in each quarter that it lives (S,), what is left at the plan's end of one delivered
+    in a quarter (S, T), and of one that stands when the plan begins, then and at its end (S, 2)."""
+
+    charge: Array
+    horizon: Array
+    in_place: Array
+
+
+@dataclass(frozen=True, eq=False)
 class Built:
     """A plan's problem with what its arrays were made of."""
 
@@ -73,9 +85,23 @@ class Built:
     demanded: tuple[Demanded, ...]
     problem: PlanProblem
     lead_quarters: tuple[int, ...]
-    capital_charge_usd: Array  # (S, T) a quarter, of a system delivered in a quarter, while it lives
+    worth: Worth
     notes: tuple[str, ...]
     seed: int = 0  # of the simulations
+
+    def with_proof(self, problem: PlanProblem, goodput: Array, proof: Array) -> PlanProblem:
+        """The problem at other goodputs and factors of what the simulator found short, with the reserves and spares of the replicas that this takes."""
+        reserves, spares = _reserves(self.asked, self.demanded, problem.peak_requests_per_s, goodput, proof)
+        capital, shape = problem.price_usd + spares[:, None] * problem.spare_usd, problem.in_place.shape
+        return dataclasses.replace(
+            problem,
+            goodput_requests_per_s=goodput,
+            reserves=reserves,
+            spare_fraction=spares,
+            horizon_usd=capital * self.worth.horizon,
+            in_place_usd=np.broadcast_to(capital[:, :1] * self.worth.in_place[:, :1], shape),
+            in_place_horizon_usd=np.broadcast_to(capital[:, :1] * self.worth.in_place[:, 1:], shape),
+        )
 
     def cell(self, w: int, s: int) -> Cell:
         """The replica by which a workload is served on a system."""
@@ -260,8 +286,8 @@ class _Builder:
                 goodput[i, j], per_system[i, j] = point.output_tokens_per_s / point.output_tokens, least.replicas / least.systems
         peak_to_mean = [peak_to_mean_of(self.context, one.asked) for one in self.demanded]
         peak = np.array([one.mean_requests_per_s * ratio for one, ratio in zip(self.demanded, peak_to_mean, strict=True)])
-        reserves, spare_fraction = self._reserves(peak, goodput)
-        money = self._money(spare_fraction)
+        money, worth = self._money()
+        without = np.ones((*goodput.shape, len(self.quarters)))
         names = list(dict.fromkeys(one.of for one in self.demanded))
         problem = PlanProblem(
             workloads=tuple(one.name for one in self.demanded),
@@ -274,11 +300,11 @@ class _Builder:
             mean_fraction=1.0 / np.array(peak_to_mean),
             goodput_requests_per_s=goodput,
             replicas_per_system=per_system,
-            reserves=reserves,
+            reserves=Reserves(without, without, without, np.ones_like(goodput)),
             survives=np.array([one.asked.survives_region_loss for one in self.demanded]),
             revenue_usd_per_request=self._revenue(),
             load_usd_per_replica_h=self._load_usd(),
-            spare_fraction=spare_fraction,
+            spare_fraction=np.zeros(s),
             accelerators=np.array([self.context.catalog.system(name).accelerators for name in self.systems]),
             it_mw_per_system=np.array([self._it_w(j) for j in range(s)]) * self.asked.power_diversity_fraction / _W_PER_MW,
             allowed=self._allowed(),
@@ -289,12 +315,16 @@ class _Builder:
             discount_fraction_per_quarter=(1.0 + self.rate) ** (1.0 / QUARTERS_PER_YEAR) - 1.0,
             must_serve=self.asked.objective == "cost",
             in_place=self._in_place(),
-            **{name: money[name] for name in ("holding_usd", "price_usd", "spare_usd", "resale_usd", "horizon_usd", "in_place_usd", "in_place_horizon_usd")},
+            **{name: money[name] for name in ("holding_usd", "price_usd", "spare_usd", "resale_usd")},
+            horizon_usd=np.zeros_like(money["price_usd"]),
+            in_place_usd=np.zeros((s, sites)),
+            in_place_horizon_usd=np.zeros((s, sites)),
             life_quarters=money["life"],
             in_place_quarters_left=np.repeat(money["left"][:, None], sites, 1),
         )
         leads = tuple(system.lead_quarters for system in self.asked.systems.values())
-        return Built(self.asked, self.demanded, problem, leads, money["charge"], notes, self.context.seed)
+        made = Built(self.asked, self.demanded, problem, leads, worth, notes, self.context.seed)
+        return dataclasses.replace(made, problem=made.with_proof(problem, goodput, np.where(np.isfinite(goodput), 1.0, _NAN)))
 
     def _it_w(self, s: int) -> float:
         """All-in IT power of a system; NaN where it is unknown."""
@@ -385,12 +415,12 @@ class _Builder:
             energy.append(float(terms.ownership(of.accelerator, terms.mean_power_w(of, loaded_w))[1].energy_usd_per_h))
         return (energy[0] - energy[1]) * of.accelerators
 
-    def _money(self, spare_fraction: Array) -> dict[str, Array]:
-        """Money of systems: by quarter, by site."""
+    def _money(self) -> tuple[dict[str, Array], Worth]:
+        """Money of systems without spares, by quarter and by site; and what shares of their capital they are charged with and worth."""
         _, s, sites, t = self.shape
-        found: dict[str, Any] = {name: np.zeros((s, t)) for name in ("price_usd", "spare_usd", "resale_usd", "horizon_usd", "charge")}
-        found |= {"holding_usd": np.zeros((s, sites, t)), "in_place_usd": np.zeros((s, sites)), "in_place_horizon_usd": np.zeros((s, sites))}
-        found |= {"life": np.full(s, math.inf), "left": np.full(s, math.inf)}
+        found: dict[str, Any] = {name: np.zeros((s, t)) for name in ("price_usd", "spare_usd", "resale_usd")}
+        found |= {"holding_usd": np.zeros((s, sites, t)), "life": np.full(s, math.inf), "left": np.full(s, math.inf)}
+        worth = Worth(np.zeros(s), np.zeros((s, t)), np.zeros((s, 2)))
         for j, system in enumerate(self.asked.systems.values()):
             change = (1.0 + system.price_change_fraction_per_year) ** self.years
             if j not in self.some:
@@ -408,15 +438,12 @@ class _Builder:
                 capital, found["holding_usd"][j, k] = self._holding(cell, site, count)
             price, spare = float(capital.equipment_usd) * count, float(capital.server_usd) * count
             found["price_usd"][j], found["spare_usd"][j] = price * change, spare * change
-            whole = found["price_usd"][j] + spare_fraction[j] * found["spare_usd"][j]
             salvage = _salvage_fraction(terms, spare, price)
             found["resale_usd"][j] = salvage * found["price_usd"][j]
-            ages = t - np.arange(t)
-            found["horizon_usd"][j] = whole * self._left_value(ages, life, salvage)
-            standing = whole[0] * self._left_value(system.in_place_age_quarters + np.array([0, t]), life, salvage)
-            found["in_place_usd"][j], found["in_place_horizon_usd"][j] = standing
-            found["charge"][j] = whole * self._annuity(life, salvage)
-        return found
+            worth.charge[j] = self._annuity(life, salvage)
+            worth.horizon[j] = self._left_value(t - np.arange(t), life, salvage)
+            worth.in_place[j] = self._left_value(system.in_place_age_quarters + np.array([0, t]), life, salvage)
+        return found, worth
 
     def _holding(self, cell: Cell, site: str, count: int) -> tuple[Any, float]:
         """Capital of one accelerator, and what a system costs at a site in a quarter without load: idle energy, upkeep, the building's annuity."""
@@ -447,37 +474,6 @@ class _Builder:
         kept = (1.0 + rate) ** -float(life)
         return float((1.0 - salvage * kept) * rate / (1.0 - kept))
 
-    def _reserves(self, peak: Array, goodput: Array) -> tuple[Reserves, Array]:
-        """Factors for each workload on each system, and the spares of each system: the most that any of its workloads asks for.
-
-        Slices of a workload stand in one another's replicas: what fails of them all is held for all of them together.
-        """
-        headroom, maintenance, availability = (np.full(goodput.shape, _NAN) for _ in range(3))
-        spares = np.zeros(self.shape[1])
-        for i, one in enumerate(self.demanded):
-            for j, (cell, _) in one.served.items():
-                shared = [k for k, other in enumerate(self.demanded) if other.of == one.of and j in other.served]
-                bare = float((peak[shared] / goodput[shared, j, None]).sum(0).max())
-                headroom[i, j], maintenance[i, j], availability[i, j], spare = reserve_factors(cell, self.asked, bare)
-                spares[j] = max(spares[j], spare)
-        return Reserves(headroom, maintenance, availability, np.where(np.isfinite(goodput), 1.0, _NAN)), spares
-
-
-def reserve_factors(cell: Cell, asked: PlanStudy, replicas: float) -> tuple[float, float, float, float]:
-    """What is installed for each of so many replicas at the peak: factors for queueing, for maintenance, for failures; and the share of spares.
-
-    1 / (1 - headroom), 1 / (1 - drained); the least number of which enough are up, over enough, by blocks that fail as `fleet.sizing` has it, and replica by
-    replica where these fill few blocks (there whole systems come on top); the stock of spare accelerators over those in place.
-    """
-    of, reserve = cell.replica, reserve_of(cell, asked)
-    headroom, maintenance = 1.0 / (1.0 - reserve.headroom_fraction), 1.0 / (1.0 - reserve.maintenance_fraction)
-    needed = max(math.ceil(replicas * headroom * maintenance), 1)
-    each = block(of.accelerators, of.system.accelerators).replicas
-    installed = replicas_for_availability(needed, each, of.accelerators, reserve.domains, reserve.availability_target_fraction)
-    accelerators = installed * of.accelerators
-    stock = spare_stock(mean_in_repair(accelerators, reserve.failures_per_accelerator_year, reserve.repair_turnaround_h), reserve.spares_service_fraction)
-    return headroom, maintenance, installed / needed, stock / accelerators
-
 
 def _or_inf(value: float | None) -> float:
     return math.inf if value is None else value
@@ -486,3 +482,46 @@ def _or_inf(value: float | None) -> float:
 def _salvage_fraction(terms: OwnershipTerms, server_usd: float, price_usd: float) -> float:
     """What a system fetches at the end of its life, less its removal, as a share of its price."""
     return float(terms.residual_fraction - terms.decommissioning_fraction) * server_usd / price_usd
+
+
+# --- reserves --------------------------------------------------------------------------------------------------------------------------------------
+
+
+def _reserves(asked: PlanStudy, demanded: Sequence[Demanded], peak: Array, goodput: Array, proof: Array) -> tuple[Reserves, Array]:
+    """Factors for each workload on each system in each quarter, and the spares of each system, one stock for all workloads that may run on it.
+
+    Slices of a workload stand in one another's replicas: what is held for them all is held for all of them together.
+    """
+    shape = (*goodput.shape, peak.shape[1])
+    headroom, maintenance, availability = (np.full(shape, _NAN) for _ in range(3))
+    spares = np.zeros(goodput.shape[1])
+    for s in range(goodput.shape[1]):
+        systems, last = np.zeros(peak.shape[1]), None
+        for name in dict.fromkeys(one.of for one in demanded):
+            members = [w for w, one in enumerate(demanded) if one.of == name and np.isfinite(goodput[w, s])]
+            if members:
+                carrying = (proof[members, s, None] * peak[members] / goodput[members, s, None]).sum(0)
+                held = [held_for(*demanded[members[0]].served[s], asked, serving) for serving in _serving(carrying, asked.headroom_fraction)]
+                headroom[members, s], maintenance[members, s], availability[members, s] = _factors(carrying, held)
+                last = held[-1]
+                systems += np.array([one.fewest_replicas for one in held]) * (last.replica.block.systems / last.replica.block.replicas)
+        if last is not None:
+            count, per_system = math.ceil(systems.max() - _WHOLE), last.replica.accelerators_per_system
+            spares[s] = spares_for(count * per_system, per_system, last.reserve).systems / count
+    return Reserves(headroom, maintenance, availability, proof), spares
+
+
+def _serving(carrying: Array, headroom_fraction: float) -> list[int]:
+    """Whole replicas that serve peaks which take so many at goodput; one at least."""
+    counts: list[int] = np.maximum(needed_replicas(carrying, headroom_fraction), 1).tolist()
+    return counts
+
+
+def _factors(carrying: Array, held: Sequence[Held]) -> tuple[Array, Array, Array]:
+    """What is installed for each replica that carries the peaks: factors for queueing, maintenance and failures, arrays (quarters,); 1 without demand.
+
+    Their product takes the peak to the fewest replicas of which enough are up; whole systems come on top.
+    """
+    steps = np.array([carrying, *zip(*((one.serving, one.with_maintenance, one.fewest_replicas) for one in held), strict=True)], float)
+    headroom, maintenance, availability = np.where(carrying > 0.0, steps[1:] / np.where(carrying > 0.0, steps[:-1], 1.0), 1.0)
+    return headroom, maintenance, availability

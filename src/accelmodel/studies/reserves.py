@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 
 from accelmodel.catalog.figures import Figure
 from accelmodel.errors import InputError
 from accelmodel.fleet.availability import FailureDomain
 from accelmodel.fleet.demand import Demand
-from accelmodel.fleet.sizing import FleetPlan, ReplicaSupply, Reserve, priced, size_fleet
-from accelmodel.studies.fleet import unit_of
+from accelmodel.fleet.sizing import FleetPlan, Held, Reserve, priced, size_fleet
+from accelmodel.studies.fleet import supply_of, unit_of
 from accelmodel.studies.points import Point
 from accelmodel.studies.run import Cell
 from accelmodel.studies.scenario import DemandStudy, Reserved
@@ -34,10 +35,20 @@ def reserve_of(cell: Cell, asked: Reserved) -> Reserve:
     )
 
 
-def sized(cell: Cell, point: Point, demand: Demand, supply: ReplicaSupply, asked: DemandStudy, serving: int | None = None) -> FleetPlan:
-    """The fleet of a demand, which draws by its own mean load, whatever share of loaded hours the situation assumes."""
+def held_for(cell: Cell, point: Point, asked: Reserved, serving: int) -> Held:
+    """What is installed for so many replicas that serve."""
+    return _held(serving, supply_of(cell, point), reserve_of(cell, asked))
+
+
+_held = functools.lru_cache(maxsize=4096)(Held)  # what it works out is kept with it: hours and rounds of proofs ask for the same
+
+
+def sized(cell: Cell, point: Point, demand: Demand, asked: DemandStudy, serving: int | None = None) -> FleetPlan:
+    """The fleet of a demand, which draws by its own mean load, whatever share of loaded hours the situation assumes; stranded accelerators idle."""
+    supply = supply_of(cell, point)
     plan = size_fleet(demand, supply, reserve_of(cell, asked), unit_of(cell, point), asked.years, serving=serving)
-    loaded = dataclasses.replace(cell, money=dataclasses.replace(cell.money, occupancy=plan.mean_occupancy_fraction))
+    loaded_fraction = plan.replicas_mean * supply.accelerators / plan.accelerators
+    loaded = dataclasses.replace(cell, money=dataclasses.replace(cell.money, occupancy=loaded_fraction))
     return priced(plan, supply, unit_of(loaded, point))
 
 

@@ -267,10 +267,10 @@ class TroughWork(Strict):
         return self
 
 
-class ScheduleStudy(Demanded, Trafficked):
+class ScheduleStudy(Demanded, Reserved, Trafficked):
     """A fleet through the hours of its shape's day or week: all of it on, autoscaled, and with other work in the troughs.
 
-    `headroom_fraction` of the replicas is left for bursts and queueing; where absent, as many as the traffic's bursts take. A replica is started `reaction_s`
+    Reserves as of a demand study, in every hour for the replicas that serve it. A replica is started `reaction_s`
     and `startup_s` ahead of need, goes when it was not needed for `minimum_on_h`, and the fleet is scaled for `forecast_error_fraction` more than the load, up
     to what the static fleet has. Off, it draws `off_power_fraction` of what it draws idle. Where the situation has latency targets, the busiest hour is put
     through the simulator; requests are those of a `trace` at that hour's rate, or drawn.
@@ -278,7 +278,6 @@ class ScheduleStudy(Demanded, Trafficked):
 
     kind: Literal["schedule"]
     cases: tuple[str, ...] = ()
-    headroom_fraction: Annotated[float, Field(ge=0, lt=1)] | None = None
     startup_s: Annotated[float, Field(ge=0, le=86_400)] = 300.0
     reaction_s: Annotated[float, Field(ge=0, le=86_400)] = 60.0
     minimum_on_h: Annotated[float, Field(ge=0, le=24)] = 0.0

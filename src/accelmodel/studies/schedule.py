@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,7 +12,6 @@ import numpy as np
 import numpy.typing as npt
 
 from accelmodel.economics.margin import margin_fraction, token_revenue_usd_per_h
-from accelmodel.economics.offers import Block, block
 from accelmodel.economics.tokens import TokenRates
 from accelmodel.errors import InputError
 from accelmodel.fleet.demand import Shape
@@ -22,25 +24,25 @@ from accelmodel.fleet.schedule import (
     needed_replicas,
     static_schedule,
 )
-from accelmodel.fleet.sizing import replicas_to_carry
+from accelmodel.fleet.sizing import Held, fleet_money, replicas_to_carry
 from accelmodel.results.table import table
 from accelmodel.studies.assumptions import Assumption
 from accelmodel.studies.demanded import Asked, cell_of, demands_of, lengths_of, shape_named
-from accelmodel.studies.fleet import availability, goodput_of
+from accelmodel.studies.fleet import goodput_of, unit_at
 from accelmodel.studies.grid import misfit
 from accelmodel.studies.points import Point
-from accelmodel.studies.proof import Proof, Targets, prove
+from accelmodel.studies.reserves import held_for
 from accelmodel.studies.run import Cell, Context, StudyResult
 from accelmodel.studies.scenario import MONEY_KEYS, ScheduleStudy, TroughWork
+from accelmodel.studies.staffing import Staffed, staffed
 from accelmodel.studies.traces import Trace
-from accelmodel.studies.traffic import burst_headroom, traffic_of
 from accelmodel.units import SECONDS_PER_DAY, SECONDS_PER_HOUR, TOKENS_PER_MTOK
 
 _SHOWN = [
     *("case", "policy", "of_static_fraction", "cost_usd_per_day", "saved_fraction", "margin_fraction", "cost_usd_per_mtok", "mean_occupancy_fraction"),
     *("energy_mwh_per_day", "replica_starts_per_day", "replicas", "lower_bound_replicas", "short_fraction"),
 ]
-_HOURS_PER_DAY = 24
+_HOURS_PER_DAY, _DAYS_PER_YEAR = 24, 365
 _W_PER_MW = 1e6
 BY_THE_HOUR = ("on-demand", "rental", "spot")  # terms on which an hour that is not used is not paid for
 
@@ -57,20 +59,44 @@ class _Troughs:
 
 @dataclass(frozen=True)
 class _Fleet:
-    """A case with a demand: its load by the hour in replicas, what is planned for the busiest hour, the share of replicas left over, and the proof."""
+    """A case with a demand: its load by the hour in replicas, those that serve its busiest hour, and the share of them left over."""
 
     cell: Cell
     point: Point
     asked: Asked
+    study: ScheduleStudy
     load: npt.NDArray[np.float64]
-    planned: int
+    staffed: Staffed
     headroom_fraction: float
-    proof: Proof | None
 
     @property
-    def block(self) -> Block:
-        """How replicas fit the systems."""
-        return block(self.cell.replica.accelerators, self.cell.replica.system.accelerators)
+    def name(self) -> str:
+        """What its case is called."""
+        return self.cell.case or self.cell.replica.system.name
+
+    @property
+    def lower_bound(self) -> npt.NDArray[np.int64]:
+        """Replicas that carry each hour, no reserve at all."""
+        return needed_replicas(self.load, 0.0)
+
+    @functools.cached_property
+    def held(self) -> Held:
+        """What is installed: what the busiest hour takes."""
+        return held_for(self.cell, self.point, self.study, self.staffed.serving)
+
+    def installed(self, serving: int) -> int:
+        """Replicas that are on so that so many serve: an hour's fleet is what a demand of that hour would have installed."""
+        return held_for(self.cell, self.point, self.study, serving).replicas
+
+    def systems(self, replicas: Any) -> Any:
+        """Whole systems that hold so many replicas, a number or an array."""
+        block = self.held.replica.block
+        return -(-replicas // block.replicas) * block.systems
+
+    @property
+    def accelerators_share(self) -> float:
+        """Accelerators of whole systems a replica, stranded ones included."""
+        return self.held.accelerators / self.held.replicas
 
 
 def study(context: Context, asked: ScheduleStudy) -> StudyResult:
@@ -92,9 +118,11 @@ def study(context: Context, asked: ScheduleStudy) -> StudyResult:
         troughs = None if asked.troughs is None else _troughs(context, cell, asked.troughs)
         for demand in demands_of(asked, point, shape.peak_to_mean_ratio):
             fleet = planner.fleet(cell, point, demand)
-            notes += _said_of_proof(fleet)
-            if fleet.proof is None or fleet.proof.why_not is None:
-                both = schedules(fleet.load, fleet.headroom_fraction, asked)
+            if not fleet.staffed.feasible:
+                notes.append(fleet.staffed.words_of_proof(fleet.name))
+            else:
+                notes += fleet.staffed.words(fleet.name, int(fleet.lower_bound.max()), fleet.held)
+                both = schedules(fleet.load, fleet.headroom_fraction, asked, fleet.installed)
                 found = _rows(fleet, both, asked, troughs)
                 notes += _said(fleet, found)
                 rows += found
@@ -116,7 +144,7 @@ class _Planner:
     asked: ScheduleStudy
     shape: Shape
     trace: Trace | None
-    proven: dict[tuple[Any, ...], tuple[int, Proof | None]] = field(default_factory=dict)
+    proven: dict[tuple[Any, ...], Staffed] = field(default_factory=dict)
 
     def fleet(self, cell: Cell, point: Point, demand: Asked) -> _Fleet:
         """The load by the hour, and the headroom that its busiest hour needs: for bursts or as asked, and for what the simulation found short."""
@@ -124,27 +152,12 @@ class _Planner:
         rate = demand.mean_requests_per_s(self.asked.years) * self.shape.peak_to_mean_ratio
         key = (rate, *sorted((name, value) for name, value in cell.situation.items() if name not in MONEY_KEYS))
         if key not in self.proven:
-            self.proven[key] = self._plan(cell, point, float(load.max()), rate)
-        planned, proof = self.proven[key]
-        serving = planned if proof is None or proof.replicas_proven is None else proof.replicas_proven
+            self.proven[key] = staffed(self.context, cell, point, self.asked, self.trace, rate, float(load.max()))
+        found = self.proven[key]
         headroom = self.asked.headroom_fraction
-        if headroom is None or serving > planned:
-            headroom = 1.0 - float(load.max()) / serving
-        return _Fleet(cell, point, demand, load, planned, headroom, proof)
-
-    def _plan(self, cell: Cell, point: Point, carrying: float, rate: float) -> tuple[int, Proof | None]:
-        """Replicas planned for the busiest hour, of which `carrying` take the mean, and their proof; None without latency targets."""
-        of, asked, seed = cell.replica, self.asked, self.context.seed
-        traffic = traffic_of(asked, self.trace, of, point, rate, carrying, seed)
-        targets = Targets(cell.situation.get("ttft_s"), cell.situation.get("tpot_s"), asked.percentile)
-        if asked.headroom_fraction is None:
-            planned = burst_headroom(of, traffic, rate, carrying, targets.ttft_s, asked.percentile, seed)
-        else:
-            planned = int(needed_replicas(np.array([carrying]), asked.headroom_fraction)[0])
-        if targets.ttft_s is None and targets.tpot_s is None:
-            return planned, None
-        how: dict[str, Any] = {"window_s": asked.window_s, "routing": asked.routing, "prefix_cache_tokens": asked.prefix_cache_tokens}
-        return planned, prove(of, traffic, rate, planned, targets, seed=seed, progress=self.context.progress, **how)
+        if headroom is None or found.serving > found.planned:
+            headroom = 1.0 - float(load.max()) / found.serving
+        return _Fleet(cell, point, demand, self.asked, load, found, headroom)
 
 
 def _trace(context: Context, asked: ScheduleStudy) -> Trace | None:
@@ -157,9 +170,9 @@ def _trace(context: Context, asked: ScheduleStudy) -> Trace | None:
     return trace
 
 
-def schedules(load: npt.NDArray[np.float64], headroom_fraction: float, asked: ScheduleStudy) -> tuple[Schedule, Schedule]:
-    """The static fleet of a load by the hour, in replicas, and the autoscaled one that has no more replicas than it."""
-    static = static_schedule(load, headroom_fraction)
+def schedules(load: npt.NDArray[np.float64], headroom_fraction: float, asked: ScheduleStudy, installed: Callable[[int], int]) -> tuple[Schedule, Schedule]:
+    """The static fleet of a load by the hour, in replicas, and the autoscaled one that has no more replicas than it; `installed` so that so many serve."""
+    static = static_schedule(load, headroom_fraction, installed=installed)
     policy = Autoscaling(
         startup_s=asked.startup_s,
         reaction_s=asked.reaction_s,
@@ -168,7 +181,7 @@ def schedules(load: npt.NDArray[np.float64], headroom_fraction: float, asked: Sc
         minimum_replicas=min(asked.minimum_replicas, static.peak_replicas),
         maximum_replicas=static.peak_replicas,
     )
-    return static, autoscaled_schedule(load, headroom_fraction, policy)
+    return static, autoscaled_schedule(load, headroom_fraction, policy, installed=installed)
 
 
 # What each policy costs and earns
@@ -195,26 +208,29 @@ def _row(fleet: _Fleet, policy: str, on: Schedule, static: Schedule, draw: Draw,
     cell, of = fleet.cell, fleet.cell.replica
     installed = static.peak_replicas
     hours = fleet.load.size
-    bound = float(needed_replicas(fleet.load, 0.0).mean())
+    bound = float(fleet.lower_bound.mean())
     others = other_h / _HOURS_PER_DAY
     mean_w = draw.mean_w(on, on.mean_replicas + others if cell.money.rents else installed, others)
     held = static if troughs is not None else on
-    cost = _cost_usd_per_day(fleet, held, installed, mean_w)
+    cost = _cost_usd_per_day(fleet, held, mean_w)
     idle_h = (installed - on.mean_replicas) * _HOURS_PER_DAY
     tokens = float(rates.tokens_per_s) * SECONDS_PER_DAY
     row: dict[str, Any] = {
-        "case": cell.case or of.system.name,
+        "case": fleet.name,
         "system": of.system.name,
         "policy": policy,
         "cost_basis": cell.money.basis,
         fleet.asked.quantity: fleet.asked.value,
-        "replicas_planned": fleet.planned,
+        "replicas_planned": fleet.staffed.planned,
         "replicas": installed,
         "replicas_on": on.mean_replicas,
-        "lower_bound_replicas": int(needed_replicas(fleet.load, 0.0).max()),
+        "lower_bound_replicas": int(fleet.lower_bound.max()),
         "lower_bound_mean_replicas": bound,
         "lower_bound_accelerator_h_per_day": bound * of.accelerators * _HOURS_PER_DAY,
-        "systems": -(-installed // fleet.block.replicas) * fleet.block.systems,
+        "replicas_at_peak": fleet.held.with_maintenance,
+        "systems": fleet.held.systems,
+        "fleet_accelerators": fleet.held.accelerators,
+        "spare_accelerators": fleet.held.spares.accelerators,
         "replica_hours_per_day": on.replica_hours_per_day,
         "of_static_fraction": on.replica_hours_per_day / static.replica_hours_per_day,
         "mean_occupancy_fraction": (float(fleet.load.sum()) / hours + others) / (on.mean_replicas + others),
@@ -231,8 +247,8 @@ def _row(fleet: _Fleet, policy: str, on: Schedule, static: Schedule, draw: Draw,
         tokens += row["troughs_tokens_per_day"]
     row["cost_usd_per_mtok"] = cost / tokens * TOKENS_PER_MTOK
     row |= _revenue(cell, rates, cost, row.get("troughs_revenue_usd_per_day", 0.0))
-    if fleet.proof is not None:
-        row |= {"replicas_proven": fleet.proof.replicas_proven, "short_fraction": fleet.proof.short_fraction}
+    if (proof := fleet.staffed.proof) is not None:
+        row |= {"replicas_proven": proof.replicas_proven, "short_fraction": proof.short_fraction}
     return row
 
 
@@ -243,7 +259,7 @@ def _pue(cell: Cell) -> float:
 def _draw(fleet: _Fleet, off_power_fraction: float) -> Draw:
     """What a replica draws with its share of hosts and network, and of accelerators that no replica of its systems uses."""
     of, accelerator = fleet.cell.replica, fleet.cell.replica.accelerator
-    share = _accelerators_share(fleet)
+    share = fleet.accelerators_share
     idle_w = of.parameters["power_idle_fraction"] * accelerator.need("tdp").si
     beside_w = accelerator.need("it_power").si - accelerator.need("tdp").si
     loaded_w = fleet.point.power_w + (share - of.accelerators) * idle_w + share * beside_w
@@ -251,29 +267,18 @@ def _draw(fleet: _Fleet, off_power_fraction: float) -> Draw:
     return Draw(max(loaded_w, whole_idle_w), whole_idle_w, off_power_fraction * whole_idle_w)
 
 
-def _accelerators_share(fleet: _Fleet) -> float:
-    """Accelerators of whole systems a replica, stranded ones included."""
-    return fleet.block.systems * fleet.cell.replica.system.accelerators / fleet.block.replicas
-
-
-def _systems_on(fleet: _Fleet, schedule: Schedule) -> npt.NDArray[np.int64]:
-    """Whole systems that hold the replicas that are on, minute by minute."""
-    return -(-schedule.on // fleet.block.replicas) * fleet.block.systems
-
-
-def _cost_usd_per_day(fleet: _Fleet, held: Schedule, installed: int, mean_w: float) -> float:
-    """What a day costs: a tenant pays for the systems that `held` has on, or for all where the offer is for a term; an owner for all, and for energy."""
-    cell, of = fleet.cell, fleet.cell.replica
-    every = -(-installed // fleet.block.replicas) * fleet.block.systems
+def _cost_usd_per_day(fleet: _Fleet, held: Schedule, mean_w: float) -> float:
+    """What a day costs: a tenant pays for the systems that `held` has on, or for all where the offer is for a term; an owner for all with their spares, and for
+    energy.
+    """
+    cell, accelerator, per_system = fleet.cell, fleet.cell.replica.accelerator, fleet.cell.replica.system.accelerators
     if cell.money.rents:
         assert cell.money.hour is not None
-        by_system = cell.money.hour.price_usd_per_accelerator_h(of.system.accelerators) * of.system.accelerators
-        systems = float(_systems_on(fleet, held).mean()) if cell.money.hour.term in BY_THE_HOUR else every
-        return by_system * systems * _HOURS_PER_DAY
-    accelerators = every * of.system.accelerators
-    beside_w = of.accelerator.need("it_power").si - of.accelerator.need("tdp").si
-    _, cost = cell.money.ownership(of.accelerator, mean_w / accelerators - beside_w)
-    return accelerators * float(cost.per_available_h(availability(cell)).total_usd_per_h) * _HOURS_PER_DAY
+        systems = float(fleet.systems(held.on).mean()) if cell.money.hour.term in BY_THE_HOUR else fleet.held.systems
+        return fleet_money(unit_at(cell, math.nan), systems * per_system, 0)[1] / _DAYS_PER_YEAR
+    beside_w = accelerator.need("it_power").si - accelerator.need("tdp").si
+    unit = unit_at(cell, mean_w / fleet.held.accelerators - beside_w)
+    return fleet_money(unit, fleet.held.accelerators, fleet.held.spares.systems * per_system)[1] / _DAYS_PER_YEAR
 
 
 def _revenue(cell: Cell, rates: TokenRates, cost_usd_per_day: float, troughs_usd_per_day: float) -> dict[str, Any]:
@@ -322,11 +327,6 @@ def _rest_on_policy(context: Context, asked: ScheduleStudy) -> None:
     context.rest_on(found, [])
 
 
-def _said_of_proof(fleet: _Fleet) -> list[str]:
-    name = fleet.cell.case or fleet.cell.replica.system.name
-    return [f"{name}: {fleet.proof.words}" if fleet.proof is not None else f"{name}: no latency targets are given, so that nothing is simulated"]
-
-
 def _said(fleet: _Fleet, rows: list[dict[str, Any]]) -> list[str]:
     """What autoscaling and the troughs bring a case, in a sentence."""
     cell, (_, scaled, *others) = fleet.cell, rows
@@ -348,13 +348,13 @@ def _by_hour(fleet: _Fleet, both: tuple[Schedule, Schedule]) -> dict[str, Any]:
     """The schedule hour by hour, and the proof, for whoever draws it."""
     _, scaled = both
     found: dict[str, Any] = {
-        "case": fleet.cell.case or fleet.cell.replica.system.name,
+        "case": fleet.name,
         fleet.asked.quantity: fleet.asked.value,
         "load": fleet.load.tolist(),
-        "lower_bound": needed_replicas(fleet.load, 0.0).tolist(),
+        "lower_bound": fleet.lower_bound.tolist(),
         "needed": needed_replicas(fleet.load, fleet.headroom_fraction).tolist(),
         "on": scaled.on.reshape(fleet.load.size, -1).mean(axis=1).tolist(),
     }
-    if fleet.proof is not None:
-        found["proof"] = {"held": fleet.proof.held, "planned": fleet.planned, "proven": fleet.proof.replicas_proven, "words": fleet.proof.words}
+    if (proof := fleet.staffed.proof) is not None:
+        found["proof"] = {"held": proof.held, "planned": fleet.staffed.planned, "proven": proof.replicas_proven, "words": proof.words}
     return found

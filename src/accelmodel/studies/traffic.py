@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from accelmodel.core.replica import Replica
 from accelmodel.errors import InputError
+from accelmodel.fleet.counts import whole
 from accelmodel.studies.points import Point
 from accelmodel.studies.scenario import Trafficked
 from accelmodel.studies.traces import Client, Trace
@@ -116,6 +117,6 @@ def burst_headroom(replica: Replica, traffic: Trace, requests_per_s: float, carr
 
     Windows are as long as the time to first token may be, 10 s at most; the work is that of one cell.
     """
-    share = share_of(traffic, requests_per_s, max(math.ceil(carrying), 1), seed)
+    share = share_of(traffic, requests_per_s, max(int(whole(carrying)), 1), seed)
     window_s = min(_LONGEST_BURST_S if ttft_s is None else ttft_s, _LONGEST_BURST_S)
-    return max(math.ceil(carrying * burst_ratio(share.traffic, request_work(replica, share.traffic), window_s, percentile)), 1)
+    return max(int(whole(carrying * burst_ratio(share.traffic, request_work(replica, share.traffic), window_s, percentile))), 1)

@@ -196,14 +196,15 @@ class _Quarter:
         """Annuities of what is in place, by system and the quarter whose price it bears."""
         for number, (c, kept) in enumerate(cohorts(self.plan, self.t)):
             since = f"delivered in {self.problem.quarters[c]}" if number <= self.t else "there at the beginning"
-            for s in np.flatnonzero(kept.sum(1) * self.made.capital_charge_usd[:, c]):
+            for s in np.flatnonzero(kept.sum(1) * self.made.worth.charge):
                 systems = given("systems", float(kept[s].sum()), f"of the plan, {since}")
                 parts = {"systems": systems, "each": self._annuity(int(s), c)}
                 yield made(f"{self.problem.systems[s]} {since}", "systems * each", parts, of_unit="USD")
 
     def _annuity(self, s: int, c: int) -> Term:
         rate = self.problem.discount_fraction_per_quarter
-        whole, value = float(self.problem.capital_usd[s, c]), float(self.made.capital_charge_usd[s, c])
+        whole = float(self.problem.capital_usd[s, c])
+        value = whole * float(self.made.worth.charge[s])
         parts = {"capital_usd": self.capital(s, c), "rate": self._rate(), "life": given("life", float(self.problem.life_quarters[s]), "of a system", "quarter")}
         salvage = float(self.problem.resale_usd[s, c] / self.problem.price_usd[s, c])
         parts["salvage"] = given("salvage", salvage, "residual value less removal, of the price; the owner's", "1")
@@ -297,7 +298,14 @@ class _Quarter:
         w, s = self.problem.workloads.index(row["workload"]), self.problem.systems.index(row["system"])
         reserves = self.problem.reserves
         factors = [field.name for field in dataclasses.fields(reserves)]
-        terms = {name: given(name, float(getattr(reserves, name)[w, s]), "replicas installed for each, see docs/plan.md") for name in factors}
+        terms = {
+            name: given(
+                name,
+                float(getattr(reserves, name)[w, s] if name == "proof" else getattr(reserves, name)[w, s, self.t]),
+                "replicas installed for each, see docs/plan.md",
+            )
+            for name in factors
+        }
         peak = given("peak_of_workload", float(self.problem.peak_requests_per_s[w, self.t]), "its mean x peak over mean", "request/s")
         equations = {
             "peak_requests_per_s": "share_fraction * peak_of_workload",

@@ -11,10 +11,12 @@ import numpy as np
 
 from accelmodel.fleet.demand import Shape
 from accelmodel.fleet.schedule import Schedule
+from accelmodel.fleet.sizing import Held
 from accelmodel.studies.demanded import lengths_of
 from accelmodel.studies.equations import Maker, Term, Walk, given
 from accelmodel.studies.owned import owned_hour
-from accelmodel.studies.run import Context
+from accelmodel.studies.reserves import held_for
+from accelmodel.studies.run import Cell, Context
 from accelmodel.studies.scenario import ScheduleStudy
 from accelmodel.studies.schedule import BY_THE_HOUR, STATIC, TROUGHS, schedules
 from accelmodel.studies.terms import PointTerms, of_systems, terms_at
@@ -29,6 +31,8 @@ _EQUATIONS = {
     "mean_load": "demand_tokens_per_s / (input_tokens_per_s + output_tokens_per_s)",
     "busiest_load": "mean_load * peak_to_mean",
     "lower_bound_replicas": "ceil(busiest_load)",
+    "replicas_at_peak": "ceil(serving / (1 - maintenance_fraction))",
+    "fleet_accelerators": "systems * system_accelerators",
     "systems": "ceil(replicas / block_replicas) * block_systems",
     "replica_hours_per_day": "replicas_on * 24",
     "of_static_fraction": "replica_hours_per_day / (replicas * 24)",
@@ -39,11 +43,12 @@ _EQUATIONS = {
     "idle_w": "share_accelerators * (power_idle_fraction * tdp + it_power - tdp)",
     "loaded_w": "max(power_w + (share_accelerators - accelerators) * power_idle_fraction * tdp + share_accelerators * (it_power - tdp), idle_w)",
     "off_w": "off_power_fraction * idle_w",
-    "mean_it_power_w": "mean_draw_w / (systems * system_accelerators)",
+    "mean_it_power_w": "mean_draw_w / fleet_accelerators",
     "demand_revenue_usd_per_day": "mean_load * revenue_usd_per_h / occupancy * 24",
     "margin_fraction": "1 - cost_usd_per_day / revenue_usd_per_day",
 }
-_KEYS = ("headroom_fraction", "off_power_fraction", "growth_fraction_per_year", "years", "sessions_per_user_day", "turns_per_session")
+_RESERVES = ("maintenance_fraction", "availability_target_fraction", "correlated_accelerators", "spares_service_fraction")
+_KEYS = (*_RESERVES, "headroom_fraction", "off_power_fraction", "growth_fraction_per_year", "years", "sessions_per_user_day", "turns_per_session")
 _POLICY = ("startup_s", "reaction_s", "minimum_on_h", "forecast_error_fraction", "minimum_replicas")
 
 
@@ -51,7 +56,7 @@ def of_schedule(context: Context, asked: ScheduleStudy, rows: Rows, number: int)
     """A policy of a case and a demand."""
     row, demanded = rows[number], next(name for name in _DEMANDED if name in rows[number])
     point = _point(context, asked, row)
-    hours = _Hours(context, asked, row)
+    hours = _Hours(context, asked, row, point)
     makers = of_point(point) | {key: asked_for(asked, key) for key in _KEYS} | of_systems(point.replica) | hours.makers
     makers["power_idle_fraction"] = lambda: point.parameter("power_idle_fraction")
     if (hour := point.money.hour) is not None:
@@ -77,14 +82,9 @@ def _point(context: Context, asked: ScheduleStudy, row: Mapping[str, Any]) -> Po
 
 def _of_policy(row: Mapping[str, Any], asked: ScheduleStudy, point: PointTerms) -> dict[str, str]:
     """What depends on who pays, on when replicas are on and on what runs in the troughs."""
-    headroom = "ceil(busiest_load / (1 - headroom_fraction))"
-    proven = row.get("replicas_proven")
-    if asked.headroom_fraction is not None and (proven is None or proven <= row["replicas_planned"]):
-        found = {"replicas": headroom}
-    else:
-        found = {"replicas": "replicas_planned" if proven is None else "max(replicas_planned, replicas_proven)"}
+    found = {"serving": "replicas_planned" if row.get("replicas_proven") is None else "replicas_proven"}
     if asked.headroom_fraction is not None:
-        found["replicas_planned"] = headroom
+        found["replicas_planned"] = "max(ceil(busiest_load / (1 - headroom_fraction)), 1)"
     if row["policy"] == STATIC:
         found["replicas_on"] = "replicas"
     others, earned, made = ("", "", "") if row["policy"] != TROUGHS else (" + other_replicas", " + troughs_revenue_usd_per_day", " + troughs_tokens_per_day")
@@ -98,7 +98,8 @@ def _of_policy(row: Mapping[str, Any], asked: ScheduleStudy, point: PointTerms) 
         found["cost_usd_per_day"] = f"price_usd_per_h * {'systems_on' if by_the_hour else 'systems'} * 24"
         found["price_usd_per_h"] = "offer_price" if hour.system else "offer_price * system_accelerators"
     else:
-        found["cost_usd_per_day"] = "systems * system_accelerators * cost_usd_per_h / availability * 24"
+        spares = "spare_systems * system_accelerators * server_capital_usd_per_h"  # on the shelf, in place of the terms' share of spares
+        found["cost_usd_per_day"] = f"(fleet_accelerators * (cost_usd_per_h - spares_usd_per_h) + {spares}) * 24"
     found["cost_usd_per_mtok"] = f"cost_usd_per_day / (demand_tokens_per_s * 86400{made}) * 1000000"
     found["revenue_usd_per_day"] = f"demand_revenue_usd_per_day{earned}"
     return found | {"saved_fraction": f"1 - (cost_usd_per_day{earned.replace('+', '-')}) / static_cost_usd_per_day"}
@@ -109,10 +110,12 @@ class _Hours:
 
     walk: Walk
 
-    def __init__(self, context: Context, asked: ScheduleStudy, row: Mapping[str, Any]) -> None:
+    def __init__(self, context: Context, asked: ScheduleStudy, row: Mapping[str, Any], point: PointTerms) -> None:
         assert asked.shape is not None
         self.asked, self.row, self.profile = asked, row, context.catalog.shape(asked.shape)
+        self.point, self.cell = point, Cell(row["case"], {}, point.replica, point.money)
         self.makers: dict[str, Maker] = {name: getattr(self, name) for name in ("peak_to_mean", "replicas_on", "systems_on", "lower_bound_mean_replicas")}
+        self.makers |= {name: partial(self.reserved, name) for name in ("replicas", "spare_accelerators", "spare_systems")}
         self.makers |= {"replica_starts_per_day": self.starts, "replicas_planned": self.planned}
 
     def peak_to_mean(self) -> Term:
@@ -124,9 +127,25 @@ class _Hours:
     def scheduled(self) -> tuple[Schedule, Schedule]:
         """The static and the autoscaled schedule."""
         load = self.walk.number("mean_load") * np.array(Shape.of(self.profile.hours.values).weights)
-        asked = self.asked.headroom_fraction
-        headroom = 1.0 - float(load.max()) / self.row["replicas"] if asked is None or self.row["replicas"] > self.row["replicas_planned"] else asked
-        return schedules(load, headroom, self.asked)
+        asked, serving = self.asked.headroom_fraction, self.walk.number("serving")
+        headroom = 1.0 - float(load.max()) / serving if asked is None or serving > self.row["replicas_planned"] else asked
+        return schedules(load, headroom, self.asked, lambda count: self.held(count).replicas)
+
+    def held(self, serving: float) -> Held:
+        """What is installed so that so many serve."""
+        return held_for(self.cell, self.point.point, self.asked, round(serving))
+
+    def reserved(self, name: str) -> Term:
+        """What is installed beyond the replicas that serve."""
+        held = self.held(self.walk.number("serving"))
+        values = {"replicas": held.replicas, "spare_accelerators": held.spares.accelerators, "spare_systems": held.spares.systems}
+        whole = "whole systems, the fewest of which enough replicas are up with the target's probability, and those that fail together"
+        words = whole if name == "replicas" else "the stock that covers the failed ones away for repair with the target's probability, in whole systems"
+        owner = self.point.money.catalog.ownership(self.point.money.owner).figures
+        failures = ("failures_per_year", "repair_time", "host_failures_per_year", "host_repair_time")
+        figures = [self.point.owner(one) for one in failures if getattr(owner, one) is not None]
+        parts = (self.walk.term("replicas_at_peak"), *(asked_for(self.asked, key)() for key in _RESERVES), *figures)
+        return Term(name, values[name], equation=words, parts=parts)
 
     @property
     def on(self) -> Schedule:
