@@ -149,6 +149,20 @@ def test_quickstart_compares_two_rented_replicas_at_four_loads():
     assert best["lowest_cost_over_first_case"] == {"h100": 1.0, "trainium2": pytest.approx(lowest["trainium2"] / lowest["h100"])}
 
 
+def test_a_study_goes_along_the_axes_that_it_names():
+    loads = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512]
+    assert [row["concurrency"] for row in rows("explorer", "frontier")] == loads * 3
+    assert [(row["case"], row["concurrency"]) for row in rows("explorer", "load")] == [("h100", 32), ("b200", 32), ("trainium2", 32)]
+    same = [row for row in rows("explorer", "frontier") if row["concurrency"] == 32]
+    for own, along in zip(rows("explorer", "load"), same, strict=True):
+        assert own["cost_usd_per_mtok"] == pytest.approx(along["cost_usd_per_mtok"], rel=1e-12)
+
+
+def test_an_axis_that_is_not_there_is_refused_with_the_nearest():
+    with pytest.raises(am.InputError, match=r"studies.load: no axis is called 'concurency'; did you mean 'concurrency'"):
+        am.run("explorer", set={"studies.load.axes": ["concurency"]})
+
+
 def test_a_scenarios_row_is_the_point_that_evaluate_gives():
     one = am.replica(model="llama-3.3-70b", system="p5.48xlarge", accelerators=8, tensor_parallel=8, weights="fp8", kv="fp8")
     # The workload 'chat': 1,155 tokens in, 211 out.

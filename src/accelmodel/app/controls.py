@@ -274,8 +274,9 @@ def changes(values: Mapping[str, Any], document: Mapping[str, Any], case: str | 
     """What controls' values change in the document: keys to set, or to take out (None)."""
     found: dict[Path, Any] = {}
     at: Path = ("base",) if case is None else ("cases", case)
-    shown = {key: value_of(EVERY[key], document, case, options) for key in values}
+    shown = {key: value_of(EVERY[key], document, case, options) for key in (*values, HOUR, TOKEN, *((LOAD_KIND, LOAD_AMOUNT) if case is None else ()))}
     moved = {key for key, value in values.items() if _plain(value) != _plain(shown[key])}
+    values = {**shown, **values}
     for key in moved - {HOUR, TOKEN, LOAD_KIND, LOAD_AMOUNT}:
         control = EVERY[key]
         value = _plain(values[key])

@@ -121,12 +121,24 @@ def _check_unnamed(text: str, case: str) -> None:
 
 
 def at_load(document: Mapping[str, Any], chosen: list[str]) -> dict[str, Any]:
-    """The scenario of some alternatives, each at its own load."""
-    base = dict(document.get("base", {}))
-    situations = (base, *(document["cases"][name] for name in chosen))
-    if not any(key in one for one in situations for key in _ASKED):
-        base["concurrency"] = LOAD
-    return {**_head(document), "base": base, "cases": {name: document["cases"][name] for name in chosen}, "studies": {"load": {"kind": "points"}}}
+    """The scenario of some alternatives, each at its own load, or at ours where it has none."""
+    base = document.get("base", {})
+    situations = {name: _with_load(document["cases"][name], base) for name in chosen}
+    return {**_head(document), "base": base if chosen else _with_load(base, {}), "cases": situations, "studies": {"load": {"kind": "points"}}}
+
+
+def without_load(document: Mapping[str, Any], chosen: list[str]) -> list[str]:
+    """Alternatives that have neither a load nor a target."""
+    base = document.get("base", {})
+    return [name for name in chosen if not _has_load(document["cases"][name], base)]
+
+
+def _has_load(*situations: Mapping[str, Any]) -> bool:
+    return any(key in one for key in _ASKED for one in situations)
+
+
+def _with_load(own: Mapping[str, Any], base: Mapping[str, Any]) -> dict[str, Any]:
+    return dict(own) if _has_load(own, base) else {**own, "concurrency": LOAD}
 
 
 def along_loads(document: Mapping[str, Any], chosen: list[str]) -> dict[str, Any]:
@@ -163,11 +175,14 @@ def packed(text: str) -> str:
 
 def unpacked(link: str) -> str:
     """The scenario that an address holds; InputError where it holds none."""
+    machine = zlib.decompressobj()
     try:
-        machine = zlib.decompressobj()
         found = machine.decompress(base64.urlsafe_b64decode(link + "=" * (-len(link) % 4)), LONGEST)
-        if machine.unconsumed_tail:
-            raise InputError(f"holds more than {LONGEST:,} characters", key="address")
-        return found.decode()
+        text = found.decode() if machine.eof else None
     except (binascii.Error, zlib.error, ValueError):
-        raise InputError("the address holds no whole scenario: it may have been cut when it was copied", key="address") from None
+        found, text = b"", None
+    if len(found) == LONGEST:
+        raise InputError(f"the address holds more than {LONGEST:,} characters", key="address")
+    if text is None:
+        raise InputError("the address holds no whole scenario: it may have been cut when it was copied", key="address")
+    return text

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import multiprocessing
+import signal
 import tempfile
 import threading
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
@@ -109,7 +111,8 @@ def _hear(job: Job) -> None:
 
 
 def _make(pipe: Connection, text: str, name: str, ending: str, folders: tuple[Path, ...]) -> None:
-    """What a job's process does."""
+    """What a job's process does; an interruption is the server's, which ends its jobs."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         pipe.send(("done", made(text, name, ending, folders, lambda message: pipe.send(("doing", message)))))
     except InputError as error:
@@ -118,7 +121,7 @@ def _make(pipe: Connection, text: str, name: str, ending: str, folders: tuple[Pa
         pipe.send(("wrong", f"a fault of ours: {type(error).__name__}: {error}"))
 
 
-def made(text: str, name: str, ending: str, folders: tuple[Path, ...] = (), progress: object = None) -> bytes:
+def made(text: str, name: str, ending: str, folders: tuple[Path, ...] = (), progress: Callable[[str], None] | None = None) -> bytes:
     """The report of a scenario as `accelmodel run` and `accelmodel report` make it."""
     from accelmodel.catalog.library import Library
     from accelmodel.reports.report import report
@@ -127,5 +130,5 @@ def made(text: str, name: str, ending: str, folders: tuple[Path, ...] = (), prog
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"{name}.toml"
         path.write_text(text, encoding="utf-8")
-        found = run(path, catalog=Library(*folders), progress=progress, output=Path(folder) / "run")  # type: ignore[arg-type]
+        found = run(path, catalog=Library(*folders), progress=progress, output=Path(folder) / "run")
         return report(found, Path(folder) / f"{name}.{ending}").read_bytes()

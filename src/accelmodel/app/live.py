@@ -61,6 +61,10 @@ class Live:
         self._lock = threading.Lock()
         self._folder = tempfile.TemporaryDirectory()
 
+    def close(self) -> None:
+        """Leave nothing behind."""
+        self._folder.cleanup()
+
     def view(self, text: str) -> View:
         """The numbers of a scenario's first alternatives; InputError where none of them can be had."""
         document = documents.parsed(text)
@@ -78,7 +82,7 @@ class Live:
             tuple(table.columns_to_show),
             tuple(points),
             tuple(words.answer("points", rows, table.summary)),
-            tuple(dict.fromkeys((*table.notes, *frontier.notes))),
+            (*_loads(document, names), *table.notes),
             tuple(at_load.assumptions),
             _placed(drawn, FIGURES),
             tuple(documents.cases(document)[documents.ALTERNATIVES :]),
@@ -113,13 +117,17 @@ class Live:
             try:
                 self._run(make(document, [name]))
             except InputError as error:
-                why[name], last = _said(error), error
+                why[name], last = str(error), error
         if len(why) == len(names):
             raise last
         return self._run(make(document, [name for name in names if name not in why])), why
 
     def _run(self, document: Mapping[str, Any]) -> Run:
-        return run(self._written(document), catalog=self.library)
+        path = self._written(document)
+        try:
+            return run(path, catalog=self.library)
+        except InputError as error:
+            raise _without_file(error, path) from None
 
     def _roofline(self, document: Mapping[str, Any], case: str | None) -> list[Chart]:
         from accelmodel.studies.roofline import roofline
@@ -135,11 +143,18 @@ class Live:
         return path
 
 
+def _loads(document: Mapping[str, Any], names: list[str]) -> list[str]:
+    """What is said where the scenario sets no load."""
+    found = documents.without_load(document, names)
+    return [f"The file sets no load for {', '.join(found)}: {documents.LOAD} requests at a time are taken"] if found else []
+
+
+def _without_file(error: InputError, path: Path) -> InputError:
+    """The error as one of the page, which shows no file of this name."""
+    if error.file != str(path):
+        return error
+    return InputError(error.message, key=error.key, value=error.value, allowed=error.allowed, nearest=error.nearest)
+
+
 def _placed(found: Sequence[Chart], places: Mapping[str, str]) -> dict[str, Chart]:
     return {place: chart for place, title in places.items() for chart in found if chart.title.startswith(title)}
-
-
-def _said(error: InputError) -> str:
-    """What is wrong, for who does not see a file: the key and the words."""
-    near = f"; did you mean '{error.nearest}'?" if error.nearest else ""
-    return f"{error.key}: {error.message}{near}" if error.key else f"{error.message}{near}"

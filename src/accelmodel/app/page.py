@@ -8,7 +8,7 @@ from html import escape
 from typing import Any
 
 from accelmodel.app import controls
-from accelmodel.app.controls import Control, Option, Options
+from accelmodel.app.controls import Control, Options
 from accelmodel.app.document import ALTERNATIVES, cases
 from accelmodel.app.live import ASSUMPTIONS, CLOSER, FIGURES, View
 from accelmodel.columns import COLUMNS, HIGH, LOW
@@ -78,11 +78,11 @@ _PAGE = """<!DOCTYPE html>
 """
 
 
-def page(examples: Iterable[str]) -> str:
-    """The page before a scenario is opened."""
+def page(examples: Mapping[str, str]) -> str:
+    """The page before a scenario is opened; `examples` are titles by name."""
     return _PAGE.format(
         style=STYLE,
-        examples="".join(_option(name, name) for name in examples),
+        examples="".join(_option(name, f"{name}: {title}") for name, title in examples.items()),
         reports="\n".join(f'<button type="button" class="report" data-ending="{ending}">{words}</button>' for ending, words in REPORTS.items()),
         figures="".join(map(_figure, FIGURES)),
         closer="".join(map(_figure, CLOSER)),
@@ -131,35 +131,41 @@ def _card(place: int, name: str, document: Mapping[str, Any], options: Options) 
 
 
 def _control(control: Control, document: Mapping[str, Any], case: str | None, options: Options, of: str) -> str:
-    value = controls.value_of(control, document, case, options)
-    absent = control.absent if case is None else "as for all"
     words = escape(f"{control.words}, {control.unit}" if control.unit else control.words)
-    name, told = f"{of}-{control.key}", escape(control.description, quote=True)
+    name, told = element(of, control.key), escape(control.description, quote=True)
     data = f'id="{name}" data-of="{of}" data-control="{control.key}"'
     if control.is_number:
-        inner = _number(control, data, words, value, absent)
+        inner = _number(control, data, words, controls.value_of(control, document, case, options), absent(control, case))
     else:
-        inner = f"<select {data}>{choices(control, options.of(control, controls.situation(document, case)), value, absent)}</select>"
+        inner = f"<select {data}>{choices(control, document, case, options)}</select>"
     return f'<div class="control" title="{told}"><label for="{name}">{words}</label>{inner}</div>'
 
 
-def _number(control: Control, data: str, words: str, value: Any, absent: str) -> str:
+def _number(control: Control, data: str, words: str, value: Any, empty: str) -> str:
     """A number to type, and a slider over usual values below it."""
     shown = "" if value is None else value
     slider = f'<input type="range" min="0" max="{len(control.stops) - 1}" step="1" aria-label="{words}: usual values" data-stops="{json.dumps(control.stops)}">'
-    return f'<input type="number" min="0" step="any" {data} value="{shown}" placeholder="{escape(absent, quote=True)}">{slider}'
+    return f'<input type="number" min="0" step="any" {data} value="{shown}" placeholder="{escape(empty, quote=True)}">{slider}'
 
 
-def choices(control: Control, known: Sequence[Option], value: Any, absent: str) -> str:
-    """Options of a choice, with what is set though nothing lists it, and with doing without what the base has."""
-    found = dict(known)
-    if control.key == controls.HOUR:
-        found = {controls.OWNED: "owning it", **found}
-    if control.key == controls.TOKEN:
-        found = {controls.UNSOLD: "not sold", **found}
+def element(of: str, key: str) -> str:
+    """The id of a control's element: of the base, or of an alternative by its place."""
+    return f"set-{of}-{key}"
+
+
+def choices(control: Control, document: Mapping[str, Any], case: str | None, options: Options) -> str:
+    """Options of a choice: what the catalogue has, what is set though nothing lists it, and, for an alternative, doing without what the base has."""
+    value = controls.value_of(control, document, case, options)
+    without = {controls.HOUR: (controls.OWNED, "owning it"), controls.TOKEN: (controls.UNSOLD, "not sold")}.get(control.key) if case is not None else None
+    found = dict([without] if without else []) | dict(options.of(control, controls.situation(document, case)))
     if isinstance(value, str):
         found.setdefault(value, value)
-    return _option("", absent, value) + "".join(_option(name, said, value) for name, said in found.items())
+    return _option("", absent(control, case), value) + "".join(_option(name, said, value) for name, said in found.items())
+
+
+def absent(control: Control, case: str | None) -> str:
+    """What holds where a control sets nothing."""
+    return control.absent if case is None else "as for all"
 
 
 def _option(value: str, words: str, chosen: Any = None) -> str:

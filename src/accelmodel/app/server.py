@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import time
 from collections.abc import Callable, Mapping
@@ -15,6 +16,7 @@ from accelmodel.app import controls, document, page
 from accelmodel.app.controls import BASE, EVERY, Options
 from accelmodel.app.jobs import Jobs
 from accelmodel.app.live import CLOSER, FIGURES, Live
+from accelmodel.catalog.figures import read_toml
 from accelmodel.catalog.library import Library
 from accelmodel.errors import InputError
 
@@ -35,16 +37,25 @@ class Explorer:
 
     def __init__(self, folders: tuple[Path, ...] = (), opened: str | None = None) -> None:
         library = Library(*folders)
-        self.examples = library.files("scenarios")
+        self._shipped = library.files("scenarios")
         self.jobs = Jobs(folders)
         self._live = Live(library)
-        self._options = Options(library)
+        self._options = Options(Library(*folders))  # of its own: a run notes what it reads from its catalogue
         self._first = opened if opened is not None else self._example(FIRST)
 
     def _example(self, name: str) -> str:
-        if name not in self.examples:
-            raise InputError(f"no scenario is called '{name}'", key="example", value=name, allowed=self.examples)
-        return self.examples[name].read_text(encoding="utf-8")
+        if name not in self._shipped:
+            raise InputError(f"no scenario is called '{name}'", key="example", value=name, allowed=self._shipped)
+        return self._shipped[name].read_text(encoding="utf-8")
+
+    def close(self) -> None:
+        """End what is under way, and leave nothing behind."""
+        self.jobs.close()
+        self._live.close()
+
+    def page(self) -> str:
+        """The page, with the scenarios to open."""
+        return page.page({name: str(read_toml(path).get("title", name)) for name, path in sorted(self._shipped.items())})
 
     def open(self, asked: Asked) -> dict[str, Any]:
         """A scenario by its address (`link`), an `example`, its `text`, or the `text` with an alternative more (`add`), fewer (`remove`) or by another name."""
@@ -81,7 +92,7 @@ class Explorer:
         try:
             view = self._live.view(text)
         except InputError as error:
-            return found | {"message": str(error)}
+            return found | {"message": _unanswered(error, read)}
         return found | {
             "names": view.names,
             "headlines": [page.headline(name, view) for name in view.names],
@@ -97,9 +108,7 @@ class Explorer:
         found = {}
         for of, values in moved.items():
             for key in [offers for picked, offers in (("system", controls.HOUR), ("model", controls.TOKEN)) if picked in values]:
-                control, case = EVERY[key], _case(of, read)
-                known, value = self._options.of(control, controls.situation(read, case)), controls.value_of(control, read, case, self._options)
-                found[f"{of}-{key}"] = page.choices(control, known, value, control.absent if case is None else "as for all")
+                found[page.element(of, key)] = page.choices(EVERY[key], read, _case(of, read), self._options)
         return found
 
     def closer(self, asked: Asked) -> dict[str, Any]:
@@ -126,6 +135,13 @@ class Explorer:
         """End a report that is being made."""
         self.jobs.stop(asked["job"])
         return {}
+
+
+def _unanswered(error: InputError, read: Mapping[str, Any]) -> str:
+    """Why the page has no numbers, and where the file's own are."""
+    studies = ", ".join(read.get("studies", {}))
+    own = f" The page shows replicas under a load; what the file asks for ({studies}) is in its reports." if studies else ""
+    return f"No numbers here: {error}.{own}"
 
 
 def _case(of: str, read: Mapping[str, Any]) -> str | None:
@@ -156,7 +172,7 @@ def build(explorer: Explorer, *, is_local: bool = True) -> Flask:
 
     @app.get("/")
     def _page() -> str:
-        return page.page(sorted(explorer.examples))
+        return explorer.page()
 
     @app.get("/plotly.js")
     def _plotly() -> Response:
@@ -202,14 +218,11 @@ def serve(folders: tuple[Path, ...], scenario: str | None, host: str, port: int,
     opened = None if scenario is None else Library(*folders).path("scenarios", scenario).read_text(encoding="utf-8")
     if opened is not None:
         document.parsed(opened)
-    explorer = Explorer(folders, opened)
-    try:
-        server = waitress.create_server(build(explorer, is_local=host in LOOPBACK), host=host, port=port, threads=_THREADS, ident=None)
-    except (OSError, ValueError) as error:
-        raise InputError(f"cannot listen at {host}:{port}: {getattr(error, 'strerror', None) or error}", key="--port", value=port) from None
-    tell(f"http://{host}:{server.effective_port}")
-    try:
-        server.run()
-    finally:
-        explorer.jobs.close()
-        server.close()
+    with contextlib.closing(Explorer(folders, opened)) as explorer:
+        try:
+            server = waitress.create_server(build(explorer, is_local=host in LOOPBACK), host=host, port=port, threads=_THREADS, ident=None)
+        except (OSError, ValueError) as error:
+            raise InputError(f"cannot listen at {host}:{port}: {getattr(error, 'strerror', None) or error}", key="--port", value=port) from None
+        tell(f"http://{host}:{server.effective_port}")
+        with contextlib.closing(server):
+            server.run()

@@ -45,6 +45,7 @@ function show(answer) {
   $("title").textContent = document.title = answer.title;
   say(answer.message);
   for (const [id, options] of Object.entries(answer.choices)) $(id).innerHTML = options;
+  document.body.dataset.answers = String(Number(document.body.dataset.answers || 0) + 1);
   document.body.classList.toggle("stale", Boolean(answer.message));
   if (answer.message) return;
   answer.headlines.forEach((headline, of) => $(`headline-${of}`) && ($(`headline-${of}`).innerHTML = headline));
@@ -53,7 +54,6 @@ function show(answer) {
   $("others").textContent = answer.others;
   pick(answer.names);
   draw(answer.figures);
-  document.body.dataset.answered = String(Number(document.body.dataset.answered || 0) + 1);
   guarded(look);
 }
 
