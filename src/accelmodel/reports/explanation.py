@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from accelmodel.studies.equations import Term
     from accelmodel.studies.explain import Explanation
 
+_LONGEST_SUM = 8  # parts that are written out
 _NAME = re.compile(r"[A-Za-z_]\w*")
 _UNIT = re.compile(r"_(usd|mtok|mw|w)(_per_(mtok|h|day|year))?$")
 
@@ -54,6 +55,9 @@ def _equations(term: Term) -> Iterator[str]:
     symbols = {part.symbol: part for part in term.parts if part.symbol is not None}
     if len(symbols) < len(term.parts):
         yield term.equation
+        return
+    if len(symbols) > _LONGEST_SUM and term.equation == " + ".join(symbols):
+        yield f"the sum of {len(symbols)} parts"
         return
     signs = term.equation.replace("**", "^").replace("*", "x").replace("8760", "8,760")
     yield _NAME.sub(lambda found: _words(found[0]) if found[0] in symbols else found[0], signs)

@@ -77,10 +77,10 @@ class _Quarter:
         }
         return Walk(row, equations, makers)
 
-    def _sum(self, name: str, terms: Any, text: str = "{}") -> Term:
+    def _sum(self, name: str, terms: Any, text: str = "{}", of_unit: str | None = None) -> Term:
         """The sum of terms, each by its name as a symbol; what is nowhere is none."""
         parts = {symbol(term.name): term for term in terms}
-        return summed(name, parts, text)
+        return summed(name, parts, text, of_unit)
 
     # Systems
 
@@ -170,7 +170,8 @@ class _Quarter:
         """What load adds to the energy, by system and site."""
         share, usd = self.plan.share[..., self.t], self.problem.load_usd[..., self.t]
         for s, k, where in self._where((share * usd).sum(0)):
-            yield self._sum(f"energy of load on {where}", (self._load(int(w), s, k) for w in np.flatnonzero(share[:, s, k] * usd[:, s, k])))
+            loads = (self._load(int(w), s, k) for w in np.flatnonzero(share[:, s, k] * usd[:, s, k]))
+            yield self._sum(f"energy of load on {where}", loads, of_unit="USD")
 
     def _load(self, w: int, s: int, k: int) -> Term:
         point, name = self.point(w, s), self.problem.workloads[w]
