@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from dataclasses import dataclass
 
 from accelmodel.economics import Values
-from accelmodel.economics.cash_flow import Course, Fleet, Worth, cash_flow, worth
+from accelmodel.economics.cash_flow import CashFlow, Course, Fleet, Worth, cash_flow, worth
 from accelmodel.economics.ownership import Capital
 from accelmodel.errors import InputError
 from accelmodel.fleet.sizing import replicas_in
@@ -32,14 +33,33 @@ def study(context: Context, asked: CapitalStudy) -> StudyResult:
         one = running(context, case)
         notes += beyond_terms(one, asked.fleet_accelerators, max(asked.life_years))
         for life in asked.life_years:
-            periods = round(life * QUARTERS)
-            course = dataclasses.replace(course_of(asked, one, periods), equipment_life_years=life)
-            flow = cash_flow(fleet_of(one, asked.fleet_accelerators), course)
+            flow = leg(asked, one, life).flow
             found = worth(flow, cost_of_capital(asked, one), QUARTERS)
             label = {"case": name_of(one), "fleet_accelerators": asked.fleet_accelerators, "life_years": life}
             rows.append({**label, **plain(found), "investment_usd": float(flow.investment_usd.sum())})
     names = list(rows[0])
     return StudyResult("capital", table({name: [row[name] for row in rows] for name in names}), {"lives": rows}, notes, names)
+
+
+@dataclass(frozen=True)
+class Leg:
+    """A fleet of so many accelerators of a case, and how it goes through time: what a cash flow is made of."""
+
+    served: Served
+    accelerators: int
+    fleet: Fleet
+    course: Course
+
+    @property
+    def flow(self) -> CashFlow:
+        """Its cash by quarter."""
+        return cash_flow(self.fleet, self.course)
+
+
+def leg(asked: CapitalStudy, one: Served, life_years: float) -> Leg:
+    """A case's fleet over the life of its equipment."""
+    course = dataclasses.replace(course_of(asked, one, round(life_years * QUARTERS)), equipment_life_years=life_years)
+    return Leg(one, asked.fleet_accelerators, fleet_of(one, asked.fleet_accelerators), course)
 
 
 def plain(found: Worth) -> dict[str, float | None]:

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from accelmodel.economics.cash_flow import CashFlow, Fleet, cash_flow, per_period_fraction, worth
+from accelmodel.economics.cash_flow import CashFlow, Fleet, per_period_fraction, worth
 from accelmodel.errors import InputError
 from accelmodel.numbers import text
 from accelmodel.results.table import table
-from accelmodel.studies.capital import QUARTERS, beyond_terms, cost_of_capital, course_of, fleet_of, name_of, plain, running
+from accelmodel.studies.capital import QUARTERS, Leg, beyond_terms, cost_of_capital, course_of, fleet_of, name_of, plain, running
 from accelmodel.studies.margin import Served
 from accelmodel.studies.money import ownership_terms
 from accelmodel.studies.run import Context, StudyResult
@@ -42,23 +42,34 @@ def study(context: Context, asked: CashFlowStudy) -> StudyResult:
     return StudyResult("cash-flow", table(columns), {"worth": summary}, notes, shown)
 
 
-def _flow(context: Context, asked: CashFlowStudy, one: Served) -> CashFlow:
-    """Cash of one case; with a refresh, of the first equipment until it goes, of the second from then on, and of the building throughout."""
+def legs(context: Context, asked: CashFlowStudy, one: Served) -> list[Leg]:
+    """What one case's cash is the sum of: its fleet; with a refresh, the first equipment until it goes, the second from then on, the building throughout."""
     life = asked.equipment_life_years or float(ownership_terms(context.catalog.ownership(one.cell.money.owner).figures).server_life_years)
     periods = round((asked.years or life) * QUARTERS)
-    fleet = fleet_of(one, asked.fleet_accelerators)
-    course = dataclasses.replace(course_of(asked, one, periods), equipment_life_years=life)
+    first = Leg(one, asked.fleet_accelerators, fleet_of(one, asked.fleet_accelerators), course_of(asked, one, periods))
+    first = dataclasses.replace(first, course=dataclasses.replace(first.course, equipment_life_years=life))
     if asked.refresh is None:
-        return cash_flow(fleet, course)
+        return [first]
     turn = round(asked.refresh.year * QUARTERS)
     if not len(asked.purchase_fractions) <= turn < periods:
         raise InputError("lies outside the years after the purchases", key="refresh.year", value=asked.refresh.year)
     other = running(context, asked.refresh.case)
-    second = fleet_of(other, at_equal_power(one, other, asked.fleet_accelerators))
-    until = cash_flow(dataclasses.replace(fleet, facility_usd=0.0), dataclasses.replace(course, periods=turn, sold_at_book=False))
-    since = cash_flow(dataclasses.replace(second, facility_usd=0.0), dataclasses.replace(course, first_period=turn, purchase_fractions=(1.0,)))
-    building = cash_flow(Fleet(0.0, facility_usd=fleet.facility_usd), course)
-    return _extended(until, periods) + since + building
+    count = at_equal_power(one, other, asked.fleet_accelerators)
+    until = dataclasses.replace(first.course, periods=turn, sold_at_book=False)
+    since = dataclasses.replace(first.course, first_period=turn, purchase_fractions=(1.0,))
+    return [
+        dataclasses.replace(first, fleet=dataclasses.replace(first.fleet, facility_usd=0.0), course=until),
+        Leg(other, count, dataclasses.replace(fleet_of(other, count), facility_usd=0.0), since),
+        dataclasses.replace(first, fleet=Fleet(0.0, facility_usd=first.fleet.facility_usd)),
+    ]
+
+
+def _flow(context: Context, asked: CashFlowStudy, one: Served) -> CashFlow:
+    """Cash of one case."""
+    flows = [leg.flow for leg in legs(context, asked, one)]
+    periods = max(len(flow.mtok) for flow in flows) - 1
+    first, *others = (_extended(flow, periods) for flow in flows)
+    return sum(others, start=first)
 
 
 def _extended(flow: CashFlow, periods: int) -> CashFlow:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from accelmodel.catalog.figures import Source, parse
 from accelmodel.catalog.library import Library
@@ -15,13 +14,20 @@ from accelmodel.columns import column as described
 from accelmodel.errors import InputError
 from accelmodel.studies import grid
 from accelmodel.studies.demanded import lengths_of
+from accelmodel.studies.equations import Term, Walk, given, is_same, of_figure, plain
 from accelmodel.studies.percentiles import NAMES
 from accelmodel.studies.run import Cell, Context, study_kinds
 from accelmodel.studies.saved import as_read, read_document, read_table
-from accelmodel.studies.scenario import LOAD_KEYS, Scenario
-from accelmodel.studies.terms import SPREAD_EQUATION, PointTerms, Term, given, of_figure
+from accelmodel.studies.scenario import Scenario
+from accelmodel.studies.terms import SPREAD_EQUATION, terms_at
+from accelmodel.studies.walks_capital import of_capital, of_cash_flow, of_refresh
+from accelmodel.studies.walks_money import of_margin, of_ownership, of_parity, of_price_shock, of_waterfall
+from accelmodel.studies.walks_plan import of_plan, of_plan_part
+from accelmodel.studies.walks_schedule import of_schedule
+from accelmodel.studies.walks_sweep import of_sweep
 
-_SAME = 1e-9  # relative difference within which a number counts as found again
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 @dataclass(frozen=True)
@@ -48,25 +54,31 @@ class Explanation:
 def explain(run_dir: str | Path, *, study: str, row: int, column: str) -> Explanation:
     """What a number in a study's table is made of; `row` counts from 0, as the table's rows stand in its Parquet file.
 
-    The study runs again from the inputs frozen in the folder. InputError where there is no such run, study, row or column, and where the number does not
-    come out again, because this version of the engine is another than the one that wrote it.
+    The study, or STUDY.NAME for a further table of it, runs again from the inputs frozen in the folder; of a sweep, the point of the row alone. InputError
+    where there is no such run, study, row or column, and where the number does not come out again, because this version of the engine is another than the
+    one that wrote it.
     """
     folder = Path(run_dir)
     document = read_document(folder)
-    if study not in document["studies"]:
-        raise InputError(f"the run has no study '{study}'", file=folder / "run.json", key="--study", value=study, allowed=document["studies"])
+    tables = {f"{name}.{other}" if other else name: name for name, one in document["studies"].items() for other in ("", *one.get("others", ()))}
+    if study not in tables:
+        raise InputError(f"the run has no study '{study}'", file=folder / "run.json", key="--study", value=study, allowed=tables)
     written = _row(folder / f"{study}.parquet", row, column)
     catalog = Library(folder / "inputs")
     scenario = parse(Scenario, as_read(document["inputs"]), folder / "run.json")
-    asked: Any = scenario.studies[study]
-    if asked.kind == "sweep":
-        raise InputError("a sweep's numbers are not walked down: run the row as a study of kind 'points', and explain that", key="--study", value=study)
+    asked: Any = scenario.studies[tables[study]]
     again = Context(scenario, catalog, folder / "inputs", document["seed"])
-    found = study_kinds()[asked.kind](again, asked).table.slice(row, 1).to_pylist()[0]
-    if not _same(found.get(column), written[column]):
-        versions = f"version {document['version']} of the engine wrote {written[column]}, this one finds {found.get(column)}"
+    if asked.kind == "sweep":
+        term = of_sweep(again, asked, study.removeprefix(tables[study]).removeprefix("."), written, column)
+        found = term.value
+    else:
+        table = study_kinds()[asked.kind](again, asked).table
+        found = table[column][row].as_py() if column in table.column_names and row < table.num_rows else None
+    if not is_same(found, written[column]):
+        versions = f"version {document['version']} of the engine wrote {written[column]}, this one finds {found}"
         raise InputError(f"the number does not come out again: {versions}; run the scenario anew", file=folder, key="--column", value=column)
-    term = _WALKS[asked.kind](again, asked, row, found, column) if asked.kind in _WALKS else _plain(found, column)
+    if asked.kind != "sweep":
+        term = walked(again, asked, table, row, column)
     sources = {key: catalog.sources[key] for key in dict.fromkeys(term.sources) if key in catalog.sources}
     return Explanation(document["scenario"], study, row, column, term, sources)
 
@@ -82,40 +94,13 @@ def _row(path: Path, row: int, column: str) -> dict[str, Any]:
     return found
 
 
-def _same(one: Any, other: Any) -> bool:
-    numbers = isinstance(one, (int, float)) and isinstance(other, (int, float))
-    return math.isclose(one, other, rel_tol=_SAME) if numbers else one == other
-
-
-def _plain(row: Mapping[str, Any], column: str) -> Term:
-    known = described(column)
-    return Term(column, row[column], known.unit, note=known.description)
-
-
-def _inputs(context: Context, cell: Cell, load: Mapping[str, Any], point: Mapping[str, Any], giver: str) -> dict[str, Term]:
-    """Terms of a point's load: an axis, the scenario's keys, a workload's figures, or what was solved for."""
-    case = "[base]" if cell.case is None else f"[base] and [cases.{cell.case}]"
-    own = context.scenario.situation(cell.case)
-    figures = dict(context.catalog.workload(own["workload"]).figures) if "workload" in own else {}
-    found = {}
-    for name in ("input_tokens", "output_tokens", "prefix_hit_fraction", "concurrency"):
-        if name in load:
-            found[name] = given(name, point[name], giver)
-        elif name in own:
-            found[name] = given(name, point[name], case)
-        elif figures.get(name) is not None:
-            found[name] = of_figure(f"workload {own['workload']}: {name}", figures[name])
-        elif name == "concurrency":
-            targets = ", ".join(f"{key} {cell.situation[key]:g}" for key in ("requests_per_s", "ttft_s", "tpot_s") if key in cell.situation)
-            found[name] = Term(name, point[name], "request", f"the load that {targets or load.get('requests_per_s')} allows", kind="solved")
-        else:
-            found[name] = given(name, point[name], "not asked for" if "prefix_cache" not in own else "the prefix cache's measured curve at this load")
-    return found
-
-
-def _point_terms(context: Context, cell: Cell, load: Mapping[str, Any], giver: str = "[axes]") -> PointTerms:
-    point = context.point_at(cell, load)
-    return PointTerms(cell.replica, cell.money, point, _inputs(context, cell, load, point.to_dict(), giver))
+def walked(context: Context, asked: Any, table: pa.Table, row: int, column: str) -> Term:
+    """The term of a number in a study's table, which the study made in this context."""
+    if asked.kind in IDENTITIES:
+        walk = IDENTITIES[asked.kind](context, asked, table.to_pylist(), row)
+        return walk.term(column)
+    found = table.slice(row, 1).to_pylist()[0]
+    return _WALKS[asked.kind](context, asked, row, found, column) if asked.kind in _WALKS else plain(column, found[column])
 
 
 def _label(cell: Cell, row: Mapping[str, Any], column: str) -> Term:
@@ -133,8 +118,8 @@ def _of_points(context: Context, asked: Any, row: int, found: Mapping[str, Any],
             if column in grid.labels(cell, 1):
                 return _label(cell, found, column)
             if column in NAMES:
-                return _plain(found, column)  # a percentile has no parts: the simulation is the equation
-            return _point_terms(context, cell, loads[left]).term(column)
+                return plain(column, found[column])  # a percentile has no parts: the simulation is the equation
+            return terms_at(context, cell, loads[left]).term(column)
         left -= len(loads)
     raise AssertionError("the row was found before")
 
@@ -145,7 +130,7 @@ class _FleetTerms:
     def __init__(self, context: Context, cell: Cell, asked: Any, row: Mapping[str, Any]) -> None:
         self.context, self.cell, self.asked, self.row = context, cell, asked, row
         of_trace = ("input_tokens", "output_tokens", "prefix_hit_fraction") if getattr(asked, "trace", None) else ()
-        self.point = _point_terms(context, cell, {name: row[name] for name in of_trace}, "the trace")
+        self.point = terms_at(context, cell, {name: row[name] for name in of_trace}, "the trace")
 
     def term(self, column: str) -> Term:
         """The term of a column."""
@@ -159,7 +144,7 @@ class _FleetTerms:
                 parts = (self.term(column.removesuffix(bound)), self.point.spread("throughput"))
                 return Term(column, self.row[column], described(column).unit, SPREAD_EQUATION, parts)
         if maker is None or self.row.get(column) is None:
-            return _plain(self.row, column)
+            return plain(column, self.row[column])
         equation, parts = maker()
         return Term(column, self.row[column], described(column).unit, equation, tuple(parts))
 
@@ -264,73 +249,6 @@ def _of_fleets(context: Context, asked: Any, row: int, found: Mapping[str, Any],
     raise AssertionError("the row was found before")
 
 
-def _of_price_shock(context: Context, asked: Any, row: int, found: Mapping[str, Any], column: str) -> Term:
-    del row
-    sides = {"in_house": asked.in_house, "vendor": asked.vendor}
-    points = {side: _point_terms(context, context.cell(case, context.scenario.situation(case)), {}) for side, case in sides.items()}
-    makers: dict[str, Callable[[], tuple[str, list[Term]]]] = {
-        "in_house_cost_usd_per_mtok": lambda: (f"cost of case '{asked.in_house}'", [points["in_house"].term("cost_usd_per_mtok")]),
-        "vendor_cost_usd_per_mtok": lambda: (f"cost of case '{asked.vendor}' before the shock", [points["vendor"].term("cost_usd_per_mtok")]),
-        "price_usd_per_mtok": lambda: ("revenue / million tokens of the mix", [points["in_house"].term("revenue_usd_per_h")]),
-        "cost_usd_per_mtok": lambda: ("s c_in + (1 - s) c_vendor (1 + v x)", [made(name) for name in (*costs, *chosen)]),
-        "margin_fraction": lambda: ("1 - cost / price", [made("cost_usd_per_mtok"), made("price_usd_per_mtok")]),
-    }
-    costs, chosen = ("in_house_cost_usd_per_mtok", "vendor_cost_usd_per_mtok"), ("in_house_fraction", "vendor_price_shock_fraction")
-
-    def made(name: str) -> Term:
-        if name not in makers:
-            return given(name, found[name], "[studies.*] of kind price-shock") if name in chosen else _plain(found, name)
-        equation, parts = makers[name]()
-        return Term(name, found[name], described(name).unit, equation, tuple(parts))
-
-    return made(column)
-
-
-def _of_margins(context: Context, asked: Any, row: int, found: Mapping[str, Any], column: str) -> Term:
-    if asked.mix:
-        return _plain(found, column)  # parts of a mix are rows of their own
-    cell, values = _margin_cell(context, asked, row)
-    point = _point_terms(context, cell, {key: value for key, value in values.items() if key in LOAD_KEYS})
-    chosen = {"occupancy": point.occupancy(), "discount_fraction": given("discount_fraction", found["discount_fraction"], "[studies.*] of kind margin")}
-    target, overhead = given("target_margin_fraction", asked.target_margin_fraction, "[studies.*] of kind margin"), point.owner("overhead_share")
-    makers: dict[str, Callable[[], tuple[str, list[Term]]]] = {
-        "replica_cost_usd_per_h": lambda: ("of the replica at this occupancy", [point.term("replica_cost_usd_per_h")]),
-        "cost_usd_per_mtok": lambda: ("of the point at this occupancy", [point.term("cost_usd_per_mtok")]),
-        "revenue_usd_per_h": lambda: ("revenue at list price x (1 - discount)", [point.term("revenue_usd_per_h"), made("discount_fraction")]),
-        "list_price_usd_per_mtok": lambda: ("revenue at list price / million tokens of the mix", [point.term("revenue_usd_per_h")]),
-        "price_usd_per_mtok": lambda: ("list price x (1 - discount)", [made("list_price_usd_per_mtok"), made("discount_fraction")]),
-        "margin_fraction": lambda: ("1 - cost / revenue", [made("replica_cost_usd_per_h"), made("revenue_usd_per_h")]),
-        "markup_on_cost_fraction": lambda: ("revenue / cost - 1", [made("replica_cost_usd_per_h"), made("revenue_usd_per_h")]),
-        "operating_margin_fraction": lambda: ("margin - overheads", [made("margin_fraction"), overhead]),
-        "target_price_usd_per_mtok": lambda: ("cost / (1 - target margin)", [made("cost_usd_per_mtok"), target]),
-        "operating_target_price_usd_per_mtok": lambda: ("cost / (1 - target margin - overheads)", [made("cost_usd_per_mtok"), target, overhead]),
-    }
-
-    def made(name: str) -> Term:
-        if name in chosen:
-            return chosen[name]
-        if name not in makers or found.get(name) is None:
-            return _plain(found, name)
-        equation, parts = makers[name]()
-        return Term(name, found[name], described(name).unit, equation, tuple(parts))
-
-    return made(column)
-
-
-def _margin_cell(context: Context, asked: Any, row: int) -> tuple[Cell, dict[str, Any]]:
-    """The cell of a row of a margin study, and the axes' values there."""
-    left = row
-    for values in context.scenario.grid():
-        for case in context.scenario.chosen(asked.cases):
-            cell = context.cell(case, {**context.scenario.situation(case), **values})
-            if not context.point(cell).fits:
-                continue
-            if left < len(asked.discount_fraction):
-                return cell, values
-            left -= len(asked.discount_fraction)
-    raise AssertionError("the row was found before")
-
-
 def _of_day(context: Context, asked: Any, row: int, found: Mapping[str, Any], column: str) -> Term:
     del row
     reference = context.catalog.reference(asked.reference)
@@ -347,12 +265,14 @@ def _of_uncertainty(context: Context, asked: Any, row: int, found: Mapping[str, 
     alternatives, _ = running(context, name, asked, context.scenario.chosen(asked.cases))
     outcome = next((column.removesuffix(suffix) for suffix in OF_INPUTS if column.endswith(suffix)), None)
     if outcome is None:
-        return _plain(found, column)
+        return plain(column, found[column])
     inputs = inputs_of(context, name, asked, [one.cell for one in alternatives], (*asked.columns, outcome))
     touching = [one for key, one in inputs.items() if alternatives[row].is_touched_by(key)]
-    parts = [Term(one.name, one.value, one.unit, kind=one.distribution, low=one.low, high=one.high, source=one.source, note=one.key) for one in touching]
+    known_sources = context.catalog.sources  # an engine's spread has its calibration's name, which is in its key
+    told = [(one, one.source if one.source in known_sources else None) for one in touching]
+    parts = [Term(one.name, one.value, one.unit, kind=one.distribution, low=one.low, high=one.high, source=source, note=one.key) for one, source in told]
     if column == f"{outcome}_central":
-        parts.insert(0, _point_terms(context, alternatives[row].cell, {}).term(outcome))
+        parts.insert(0, terms_at(context, alternatives[row].cell, {}).term(outcome))
     known = described(column)
     return Term(column, found[column], known.unit, f"{found['draws']:,} draws of these inputs, seed {context.seed}", tuple(parts), note=known.description)
 
@@ -361,8 +281,20 @@ _WALKS: dict[str, Callable[[Context, Any, int, Mapping[str, Any], str], Term]] =
     "points": _of_points,
     "fleet": _of_fleets,
     "demand": _of_fleets,
-    "price-shock": _of_price_shock,
-    "margin": _of_margins,
     "day": _of_day,
     "uncertainty": _of_uncertainty,
+}
+
+IDENTITIES: dict[str, Callable[[Context, Any, Sequence[Mapping[str, Any]], int], Walk]] = {
+    "margin": of_margin,
+    "price-shock": of_price_shock,
+    "ownership": of_ownership,
+    "waterfall": of_waterfall,
+    "parity": of_parity,
+    "cash-flow": of_cash_flow,
+    "capital": of_capital,
+    "refresh": of_refresh,
+    "schedule": of_schedule,
+    "plan": of_plan,
+    "plan-part": of_plan_part,
 }

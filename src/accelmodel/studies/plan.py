@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -68,7 +69,7 @@ class Proven:
 
 def study(context: Context, asked: PlanStudy) -> StudyResult:
     """A row per quarter."""
-    made, proven = _planned(context, asked)
+    made, proven = planned(context, asked)
     rows = _quarters(made, proven.plan)
     summary = _summary(made, proven)
     return _result("plan", rows, summary, [*made.notes, *_notes(made, proven)])
@@ -78,7 +79,7 @@ def part(context: Context, asked: PlanPart) -> StudyResult:
     """One of the closer looks at a plan."""
     of = context.scenario.studies[asked.of]
     assert isinstance(of, PlanStudy)
-    made, proven = _planned(context, of)
+    made, proven = planned(context, of)
     if asked.part == "single-systems":
         rows, notes = _single_systems(made, proven)
     else:
@@ -92,7 +93,8 @@ def _result(kind: str, rows: list[dict[str, Any]], summary: dict[str, Any], note
     return StudyResult(kind, table({name: [row[name] for row in rows] for name in names}), summary, notes, names)
 
 
-def _planned(context: Context, asked: PlanStudy) -> tuple[Built, Proven]:
+def planned(context: Context, asked: PlanStudy) -> tuple[Built, Proven]:
+    """What a plan study was built of, and its plan, which is solved and proven once."""
     known = _PLANS.setdefault(context, {})
     if id(asked) not in known:
         made = built(context, asked)
@@ -360,17 +362,19 @@ def _mtok(made: Built, plan: Plan) -> Array:
 
 def _charge_usd(made: Built, plan: Plan) -> Array:
     """(T,) annuities of the systems in place, the youngest being those that stayed; what stood at the beginning at the first quarter's price."""
-    problem = plan.problem
-    charge = problem.capital_usd * made.worth.charge[:, None]
-    found = np.zeros(len(problem.quarters))
-    for t in range(len(found)):
-        left = plan.in_place[:, :, t].copy()
-        for c in range(t, -1, -1):
-            kept = np.minimum(left, plan.delivered[:, :, c]) * (t - c < problem.life_quarters)[:, None]
-            found[t] += float((kept.sum(1) * charge[:, c]).sum())
-            left -= kept
-        found[t] += float((np.minimum(left, problem.in_place).sum(1) * charge[:, 0]).sum())
-    return found
+    charge = plan.problem.capital_usd * made.worth.charge[:, None]
+    by_quarter = [sum(float((kept.sum(1) * charge[:, c]).sum()) for c, kept in cohorts(plan, t)) for t in range(len(plan.problem.quarters))]
+    return np.array(by_quarter)
+
+
+def cohorts(plan: Plan, t: int) -> Iterator[tuple[int, Array]]:
+    """Systems in place in a quarter, (S, L), by the quarter whose price they bear, the youngest first; what stood at the beginning comes last."""
+    left = plan.in_place[:, :, t].copy()
+    for c in range(t, -1, -1):
+        kept = np.minimum(left, plan.delivered[:, :, c]) * (t - c < plan.problem.life_quarters)[:, None]
+        yield c, kept
+        left -= kept
+    yield 0, np.minimum(left, plan.problem.in_place)
 
 
 def _summary(made: Built, proven: Proven) -> dict[str, Any]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from accelmodel.economics.cash_flow import cash_flow, worth
+from accelmodel.economics.cash_flow import worth
 from accelmodel.errors import InputError
 from accelmodel.results.table import table
-from accelmodel.studies.capital import QUARTERS, cost_of_capital, course_of, fleet_of, name_of, running
+from accelmodel.studies.capital import QUARTERS, Leg, cost_of_capital, course_of, fleet_of, name_of, running
 from accelmodel.studies.cash_flow import at_equal_power
 from accelmodel.studies.margin import Served
 from accelmodel.studies.parity import purchase_at_usd
@@ -46,13 +46,18 @@ def _mtok_per_accelerator_h(one: Served) -> float:
     return one.mtok_per_h * one.cell.money.occupancy / one.cell.replica.accelerators
 
 
+def leg(asked: RefreshStudy, one: Served, years: float, count: int, *, is_kept: bool) -> Leg:
+    """An option through the years, the building in neither; what is kept has been bought and ramped."""
+    fleet, course = dataclasses.replace(fleet_of(one, count), facility_usd=0.0), course_of(asked, one, round(years * QUARTERS))
+    if is_kept:
+        fleet, course = dataclasses.replace(fleet, equipment_usd=0.0), dataclasses.replace(course, purchase_fractions=(1.0,), ramp_years=0.0)
+    return Leg(one, count, fleet, course)
+
+
 def _row(context: Context, asked: RefreshStudy, one: Served, years: float, count: int, *, is_kept: bool) -> dict[str, Any]:
     """One option: what is kept has been paid for; what is bought costs its equipment."""
-    cell = one.cell
-    fleet = dataclasses.replace(fleet_of(one, count), facility_usd=0.0, **({"equipment_usd": 0.0} if is_kept else {}))
-    course = course_of(asked, one, round(years * QUARTERS))
-    if is_kept:
-        course = dataclasses.replace(course, purchase_fractions=(1.0,), ramp_years=0.0)
+    cell, option = one.cell, leg(asked, one, years, count, is_kept=is_kept)
+    fleet = option.fleet
     _, cost = cell.money.ownership(cell.replica.accelerator, cell.money.mean_power_w(cell.replica, one.point.power_w / cell.replica.accelerators))
     sold_mtok_per_h = _mtok_per_accelerator_h(one) * context.catalog.ownership(cell.money.owner).figures.availability.si
     running_usd = float(cost.running_usd_per_h) / sold_mtok_per_h
@@ -69,7 +74,7 @@ def _row(context: Context, asked: RefreshStudy, one: Served, years: float, count
         "capital_cost_usd_per_mtok": capital_usd,
         "cost_usd_per_mtok": running_usd + capital_usd,
         "margin_usd_per_mw_year": (revenue_usd_per_mtok - running_usd - capital_usd) * fleet.mtok_per_year / mw,
-        "net_present_value_usd": worth(cash_flow(fleet, course), cost_of_capital(asked, one), QUARTERS).net_present_value_usd,
+        "net_present_value_usd": worth(option.flow, cost_of_capital(asked, one), QUARTERS).net_present_value_usd,
     }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -43,7 +44,7 @@ _SHOWN = [
 ]
 _HOURS_PER_DAY, _DAYS_PER_YEAR = 24, 365
 _W_PER_MW = 1e6
-_BY_THE_HOUR = ("on-demand", "rental", "spot")  # terms on which an hour that is not used is not paid for
+BY_THE_HOUR = ("on-demand", "rental", "spot")  # terms on which an hour that is not used is not paid for
 
 STATIC, AUTOSCALED, TROUGHS = "static", "autoscaled", "troughs used"
 
@@ -121,11 +122,11 @@ def study(context: Context, asked: ScheduleStudy) -> StudyResult:
                 notes.append(fleet.staffed.words_of_proof(fleet.name))
             else:
                 notes += fleet.staffed.words(fleet.name, int(fleet.lower_bound.max()), fleet.held)
-                schedules = _schedules(fleet, asked)
-                found = _rows(fleet, schedules, asked, troughs)
+                both = schedules(fleet.load, fleet.headroom_fraction, asked, fleet.installed)
+                found = _rows(fleet, both, asked, troughs)
                 notes += _said(fleet, found)
                 rows += found
-                by_hour.append(_by_hour(fleet, schedules))
+                by_hour.append(_by_hour(fleet, both))
     _rest_on_policy(context, asked)
     if not rows:
         raise InputError("; ".join(notes) or "no case runs", key="cases")
@@ -169,9 +170,9 @@ def _trace(context: Context, asked: ScheduleStudy) -> Trace | None:
     return trace
 
 
-def _schedules(fleet: _Fleet, asked: ScheduleStudy) -> tuple[Schedule, Schedule]:
-    """The static fleet, and the autoscaled one that has no more replicas than it."""
-    static = static_schedule(fleet.load, fleet.headroom_fraction, installed=fleet.installed)
+def schedules(load: npt.NDArray[np.float64], headroom_fraction: float, asked: ScheduleStudy, installed: Callable[[int], int]) -> tuple[Schedule, Schedule]:
+    """The static fleet of a load by the hour, in replicas, and the autoscaled one that has no more replicas than it; `installed` so that so many serve."""
+    static = static_schedule(load, headroom_fraction, installed=installed)
     policy = Autoscaling(
         startup_s=asked.startup_s,
         reaction_s=asked.reaction_s,
@@ -180,15 +181,15 @@ def _schedules(fleet: _Fleet, asked: ScheduleStudy) -> tuple[Schedule, Schedule]
         minimum_replicas=min(asked.minimum_replicas, static.peak_replicas),
         maximum_replicas=static.peak_replicas,
     )
-    return static, autoscaled_schedule(fleet.load, fleet.headroom_fraction, policy, installed=fleet.installed)
+    return static, autoscaled_schedule(load, headroom_fraction, policy, installed=installed)
 
 
 # What each policy costs and earns
 
 
-def _rows(fleet: _Fleet, schedules: tuple[Schedule, Schedule], asked: ScheduleStudy, troughs: _Troughs | None) -> list[dict[str, Any]]:
+def _rows(fleet: _Fleet, both: tuple[Schedule, Schedule], asked: ScheduleStudy, troughs: _Troughs | None) -> list[dict[str, Any]]:
     """A row per policy."""
-    static, scaled = schedules
+    static, scaled = both
     installed = static.peak_replicas
     draw, rates = _draw(fleet, asked.off_power_fraction), fleet.asked.demand.mean_rates(asked.years)
     rows = [_row(fleet, STATIC, static, static, draw, rates, 0.0, None), _row(fleet, AUTOSCALED, scaled, static, draw, rates, 0.0, None)]
@@ -273,7 +274,7 @@ def _cost_usd_per_day(fleet: _Fleet, held: Schedule, mean_w: float) -> float:
     cell, accelerator, per_system = fleet.cell, fleet.cell.replica.accelerator, fleet.cell.replica.system.accelerators
     if cell.money.rents:
         assert cell.money.hour is not None
-        systems = float(fleet.systems(held.on).mean()) if cell.money.hour.term in _BY_THE_HOUR else fleet.held.systems
+        systems = float(fleet.systems(held.on).mean()) if cell.money.hour.term in BY_THE_HOUR else fleet.held.systems
         return fleet_money(unit_at(cell, math.nan), systems * per_system, 0)[1] / _DAYS_PER_YEAR
     beside_w = accelerator.need("it_power").si - accelerator.need("tdp").si
     unit = unit_at(cell, mean_w / fleet.held.accelerators - beside_w)
@@ -332,7 +333,7 @@ def _said(fleet: _Fleet, rows: list[dict[str, Any]]) -> list[str]:
     saved, rest = f"{scaled['saved_fraction']:.1%} of the cost", f"{scaled['of_static_fraction']:.1%} of the static fleet's replica-hours"
     if not cell.money.rents:
         why = "an owner pays for capital all the same and saves energy alone"
-    elif cell.money.hour is not None and cell.money.hour.term in _BY_THE_HOUR:
+    elif cell.money.hour is not None and cell.money.hour.term in BY_THE_HOUR:
         why = "a tenant hands systems back by the hour"
     else:
         why = "the offer is for a term: hours that are not used are paid for"
@@ -343,9 +344,9 @@ def _said(fleet: _Fleet, rows: list[dict[str, Any]]) -> list[str]:
     return [words, *([f"{rows[0]['case']}: {outlived}"] if outlived else [])]
 
 
-def _by_hour(fleet: _Fleet, schedules: tuple[Schedule, Schedule]) -> dict[str, Any]:
+def _by_hour(fleet: _Fleet, both: tuple[Schedule, Schedule]) -> dict[str, Any]:
     """The schedule hour by hour, and the proof, for whoever draws it."""
-    _, scaled = schedules
+    _, scaled = both
     found: dict[str, Any] = {
         "case": fleet.name,
         fleet.asked.quantity: fleet.asked.value,

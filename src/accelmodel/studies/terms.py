@@ -6,89 +6,38 @@ step, which the engine folds away (`accelmodel.core.breakdown`; tests hold the t
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+import dataclasses
+from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from accelmodel.catalog.figures import Figure
 from accelmodel.catalog.offers import HourOffer
-from accelmodel.columns import COLUMNS, HIGH, LOW, column
+from accelmodel.columns import HIGH, LOW, column
 from accelmodel.core.breakdown import Part, decode_step
 from accelmodel.core.replica import Replica
 from accelmodel.economics.attribution import token_weights
+from accelmodel.economics.offers import block
 from accelmodel.numbers import text
 from accelmodel.serving.pieces import Pieces, pieces
+from accelmodel.studies.equations import Maker, Term, Value, Walk, equated, given, of_figure
 from accelmodel.studies.money import DEVICE_TIME, Money
+from accelmodel.studies.owned import owned_hour, purchase
 from accelmodel.studies.points import Point
+from accelmodel.studies.run import Cell, Context
 from accelmodel.units import si_unit
 
-Value = float | int | str | bool | None
-
-
-@dataclass(frozen=True)
-class Term:
-    """A quantity, and either the parts that make it or where it comes from."""
-
-    name: str
-    value: Value
-    unit: str = "1"
-    equation: str | None = None
-    parts: tuple[Term, ...] = ()
-    kind: str | None = None
-    low: float | None = None
-    high: float | None = None
-    source: str | None = None
-    date: str | None = None
-    note: str | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        """The tree as plain values, absent ones left out."""
-        kept = {key: value for key, value in vars(self).items() if value is not None and key != "parts"}
-        return kept | ({"parts": [part.to_dict() for part in self.parts]} if self.parts else {})
-
-    @property
-    def sources(self) -> Iterator[str]:
-        """Keys of all sources below, in order of appearance."""
-        if self.source is not None:
-            yield self.source
-        for part in self.parts:
-            yield from part.sources
-
-
-def of_figure(name: str, figure: Figure) -> Term:
-    """A figure of the catalogue, as it stands there."""
-    return Term(
-        name,
-        figure.value,
-        figure.unit,
-        figure.formula,
-        kind=figure.kind,
-        low=figure.low,
-        high=figure.high,
-        source=figure.source,
-        date=figure.date,
-        note=figure.note,
-    )
-
-
-def given(name: str, value: Value, where: str, unit: str | None = None) -> Term:
-    """What somebody decided."""
-    return Term(name, value, (COLUMNS[name].unit if name in COLUMNS else "1") if unit is None else unit, kind="given", note=where)
-
-
-# What the lines of ownership rest on, among the owner's figures.
-_OF_LINE = {
-    "server_capital_usd_per_h": ("cost_of_capital", "server_life", "residual_fraction"),
-    "network_capital_usd_per_h": ("network_share", "cost_of_capital", "network_life"),
-    "facility_capital_usd_per_h": ("facility_cost", "cost_of_capital", "facility_life"),
-    "operations_usd_per_h": ("operations_per_year",),
-    "maintenance_usd_per_h": ("maintenance_per_year",),
-    "spares_usd_per_h": ("spare_fraction", "cost_of_capital", "server_life"),
-    "integration_usd_per_h": ("integration_share", "cost_of_capital", "server_life"),
-    "software_usd_per_h": ("software_per_year",),
-    "decommissioning_usd_per_h": ("decommissioning_share", "cost_of_capital", "server_life"),
+_EQUATIONS = {
+    "margin_fraction": "1 - replica_cost_usd_per_h / revenue_usd_per_h",
+    "cost_usd_per_mtok": "replica_cost_usd_per_h / (occupancy * (input_tokens_per_s + output_tokens_per_s) * 3600 / 1000000)",
+    "output_tokens_per_s": "running_requests * output_tokens / request_latency_s",  # Little's law
+    "input_tokens_per_s": "running_requests * input_tokens / request_latency_s",
+    "output_tokens_per_s_per_accelerator": "output_tokens_per_s / accelerators",
+    "output_tokens_per_s_per_user": "1 / time_per_output_token_s",
+    "request_latency_s": "time_to_first_token_s + (output_tokens - 1) * time_per_output_token_s",
+    "energy_j_per_output_token": "power_w / output_tokens_per_s",
 }
 SPREAD_EQUATION = "the engine's number, and the spread of measurements about it as a factor on cost, time or rate"
 _SHARE_OF = {"input": "prefill that computes", "cached_input": "attention to cached input", "output": "decode"}
@@ -100,6 +49,7 @@ class PointTerms:
     def __init__(self, replica: Replica, money: Money, point: Point, inputs: Mapping[str, Term]) -> None:
         self.replica, self.money, self.point, self.inputs = replica, money, point, dict(inputs)
         self._pieces: Pieces | None = None
+        self.equations = _EQUATIONS | {"replica_cost_usd_per_h": self._cost(), "revenue_usd_per_h": self._revenue()}
 
     def term(self, name: str) -> Term:
         """The term of a column; without a further equation, its value and what it means."""
@@ -108,6 +58,8 @@ class PointTerms:
         for bound in (LOW, HIGH):
             if name.endswith(bound):
                 return self._bound(name, name.removesuffix(bound))
+        if name in self.equations and self.value(name) is not None:
+            return equated(name, self.value(name), self.equations[name], self._symbol)
         maker = getattr(self, f"_{name}", None)
         if maker is None or self.value(name) is None:
             return Term(name, self.value(name), column(name).unit, note=column(name).description)
@@ -158,84 +110,87 @@ class PointTerms:
 
     # Money
 
-    def _margin_fraction(self) -> tuple[str, list[Term]]:
-        return "1 - cost / revenue", self.terms("replica_cost_usd_per_h", "revenue_usd_per_h")
+    def _symbol(self, name: str) -> Term:
+        """A term that an equation of the point has: a column, or what is none."""
+        of = self.replica
+        makers: dict[str, Maker] = {"occupancy": self.occupancy, "accelerators": self.accelerators, "cost_per_accelerator_h": self.cost_per_accelerator_h}
+        makers |= {"availability": lambda: self.owner("availability")} | of_systems(of)
+        if self.money.hour is not None:
+            makers["offer_price"] = partial(self.hour_price, self.money.hour)
+        return (makers | self._prices)[name]() if name in makers or name in self._prices else self.term(name)
 
-    def _revenue_usd_per_h(self) -> tuple[str, list[Term]]:
-        token, hour = self.money.token, self.money.hour
+    def _cost(self) -> str:
+        """An owner's hour of an available replica; a tenant's of its share of whole systems."""
+        if not self.money.rents:
+            return "accelerators * cost_per_accelerator_h / availability"
+        assert self.money.hour is not None
+        system = "offer_price" if self.money.hour.system else "offer_price * system_accelerators"
+        return f"{system} * block_systems / block_replicas"
+
+    def _revenue(self) -> str:
+        """Tokens sold by stream, or hours."""
+        if self.money.token is None:
+            by_system = self.money.hour is not None and self.money.hour.system
+            return f"accelerators * offer_price{' / system_accelerators' if by_system else ''} * occupancy"
+        cached = "cached_input" if "price_of_cached_input" in self._prices else "input"
+        inputs = f"input_tokens_per_s * ((1 - prefix_hit_fraction) * price_of_input + prefix_hit_fraction * price_of_{cached})"
+        return f"occupancy * 3600 / 1000000 * ({inputs} + output_tokens_per_s * price_of_output)"
+
+    def at_list_price(self) -> Term:
+        """Revenue; on one's own books, where nothing is sold, what the same tokens would cost bought."""
+        return equated("revenue_usd_per_h", self.value("revenue_usd_per_h"), self._revenue(), self._symbol)
+
+    @property
+    def _prices(self) -> dict[str, Maker]:
+        """Prices of the streams, by symbol."""
+        token = self.money.token
         if token is None:
-            assert hour is not None
-            return "accelerators x price x occupancy", [self._accelerators(), self._hour_price(hour), self.occupancy()]
+            return {}
         prices = token.tier(self.money.tier)
         sold = {"input": prices.input_usd_per_mtok, "cached input": prices.cached_input_usd_per_mtok, "output": prices.output_usd_per_mtok}
-        parts = [
-            Term(f"price of {stream} ({token.id}, {self.money.tier})", price, "USD/Mtok", kind=token.kind, source=token.source, date=token.date)
-            for stream, price in sold.items()
-            if price is not None
-        ]
-        rates = self.terms("input_tokens_per_s", "output_tokens_per_s", "prefix_hit_fraction")
-        return "occupancy x 3600 / 10^6 x sum over streams of tokens/s x price", [self.occupancy(), *rates, *parts]
 
-    def _replica_cost_usd_per_h(self) -> tuple[str, list[Term]]:
-        if self.money.rents:
-            assert self.money.hour is not None
-            return "accelerators x price per accelerator-hour, whole systems", [self._accelerators(), self._hour_price(self.money.hour)]
-        lines = self.cost_per_accelerator_h()
-        return "accelerators x cost per accelerator-hour / availability", [self._accelerators(), lines, self.owner("availability")]
+        def made(stream: str, price: float) -> Term:
+            return Term(f"price of {stream} ({token.id}, {self.money.tier})", price, "USD/Mtok", kind=token.kind, source=token.source, date=token.date)
 
-    def _accelerators(self) -> Term:
+        return {f"price_of_{stream.replace(' ', '_')}": partial(made, stream, price) for stream, price in sold.items() if price is not None}
+
+    def accelerators(self) -> Term:
+        """Accelerators of the replica."""
         return given("accelerators", self.replica.accelerators, f"replica on {self.replica.system.name}")
 
-    def _hour_price(self, hour: HourOffer) -> Term:
+    def hour_price(self, hour: HourOffer) -> Term:
+        """The price of an offer by the hour."""
         per = "a system" if hour.system else "an accelerator"
         return Term(f"price ({hour.id}) of {per}", hour.price, hour.unit, hour.formula, (), hour.kind, hour.low, hour.high, hour.source, hour.date, hour.note)
 
     def cost_per_accelerator_h(self) -> Term:
         """Cost of ownership of a powered hour, line by line, each with the figures that it rests on."""
-        mean_w = self.money.mean_power_w(self.replica, float(self.point.power_w) / self.replica.accelerators)
-        capital, cost = self.money.ownership(self.replica.accelerator, mean_w)
-        stated = {name: float(value) for name, value in cost.lines.items() if value}
-        lines = [Term(name, value, "USD/h", "see docs/economics.md", self._behind(name, float(mean_w))) for name, value in stated.items()]
-        return Term(
-            "cost per accelerator-hour",
-            float(cost.total_usd_per_h),
-            "USD/h",
-            "sum of the lines",
-            tuple(lines),
-            note="capital " + text(capital.total_usd, "USD"),
-        )
+        capital, _ = self.money.ownership(self.replica.accelerator, 0.0)
+        return dataclasses.replace(self.owned_hour().term("cost_usd_per_h"), name="cost per accelerator-hour", note="capital " + text(capital.total_usd, "USD"))
 
-    def _behind(self, line: str, mean_w: float) -> tuple[Term, ...]:
-        """Figures behind a line of ownership."""
-        if line == "energy_usd_per_h":
-            power = Term("mean power of an accelerator", mean_w, "W", "occupancy x loaded + (1 - occupancy) x idle", (self.term("power_w"), self.occupancy()))
-            return (power, self.accelerator("it_power"), self.site("pue"), *self._tariffs())
-        if line == "demand_usd_per_h":
-            return (self.accelerator("it_power"), self.site("pue"), self.site("demand_charge"))
-        figures = tuple(self.owner(name) for name in _OF_LINE.get(line, ()))
-        if line == "software_usd_per_h":
-            return figures
-        return (self.accelerator("it_power") if line.startswith("facility") else self._purchase(), *figures)
+    def owned_hour(self, occupancy: float | None = None) -> Walk:
+        """Terms of the owner's powered hour at the money's occupancy, or at another."""
+        money = self.money if occupancy is None else dataclasses.replace(self.money, occupancy=occupancy)
+        _, cost = money.ownership(self.replica.accelerator, money.mean_power_w(self.replica, float(self.point.power_w) / self.replica.accelerators))
+        power = {
+            "mean_it_power_w": "mean_power_w + it_power - tdp",
+            "mean_power_w": "occupancy * power_w / accelerators + (1 - occupancy) * power_idle_fraction * tdp",
+        }
+        makers: dict[str, Maker] = {
+            "occupancy": self.occupancy if occupancy is None else lambda: given("occupancy", occupancy, "hours under load" if occupancy else "idle hours"),
+            "power_w": lambda: self.term("power_w"),
+            "accelerators": self.accelerators,
+            "power_idle_fraction": lambda: self.parameter("power_idle_fraction"),
+            "purchase_usd": self._purchase,
+        }
+        values = {name: float(value) for name, value in cost.lines.items()} | {"cost_usd_per_h": float(cost.total_usd_per_h)}
+        return owned_hour(money.catalog, money.owner, money.site, self.replica.accelerator, power, makers, values)
 
     def _purchase(self) -> Term:
         """Purchase price of the accelerator: the owner's figure, or as it was given."""
-        owned = self.replica.accelerator.name
         if self.money.purchase_usd is not None:
-            return given(f"purchase price of {owned}", self.money.purchase_usd, "the scenario or the call", "USD")
-        return of_figure(f"purchase price of {owned}", self.money.catalog.ownership(self.money.owner).purchase_price(owned))
-
-    def _tariffs(self) -> Iterator[Term]:
-        """The site's tariff, or those of its classes of hours with their shares."""
-        site = self.money.catalog.site(self.money.site)
-        if not site.hour_classes:
-            yield self.site("tariff")
-        for one in site.hour_classes:
-            yield of_figure(f"site {site.name}: tariff {one.name}", one.tariff)
-            yield of_figure(f"site {site.name}: hours {one.name}", one.hours)
-
-    def _cost_usd_per_mtok(self) -> tuple[str, list[Term]]:
-        parts = self.terms("replica_cost_usd_per_h", "input_tokens_per_s", "output_tokens_per_s")
-        return "cost / (occupancy x tokens/s x 3600 / 10^6), input and output alike", [*parts, self.occupancy()]
+            return given(f"purchase price of {self.replica.accelerator.name}", self.money.purchase_usd, "the scenario or the call", "USD")
+        return purchase(self.money.catalog.ownership(self.money.owner), self.replica.accelerator)
 
     def _share_of_cost(self, stream: str) -> tuple[str, list[Term]]:
         if self.money.attribution != DEVICE_TIME:
@@ -257,23 +212,6 @@ class PointTerms:
         return self._share_of_cost("output")
 
     # Rates and latencies
-
-    def _output_tokens_per_s(self) -> tuple[str, list[Term]]:
-        return "requests running x output tokens / seconds of service (Little's law)", self.terms("running_requests", "output_tokens", "request_latency_s")
-
-    def _input_tokens_per_s(self) -> tuple[str, list[Term]]:
-        return "requests running x input tokens / seconds of service (Little's law)", self.terms("running_requests", "input_tokens", "request_latency_s")
-
-    def _output_tokens_per_s_per_accelerator(self) -> tuple[str, list[Term]]:
-        return "output tokens per second / accelerators", [self.term("output_tokens_per_s"), self._accelerators()]
-
-    def _output_tokens_per_s_per_user(self) -> tuple[str, list[Term]]:
-        return "1 / time per output token", self.terms("time_per_output_token_s")
-
-    def _request_latency_s(self) -> tuple[str, list[Term]]:
-        return "time to first token + (output tokens - 1) x time per output token", self.terms(
-            "time_to_first_token_s", "time_per_output_token_s", "output_tokens"
-        )
 
     def _time_per_output_token_s(self) -> tuple[str, list[Term]]:
         step, per_step = self.decode_step(), float(self.replica.constants["tokens_per_step"][0])
@@ -374,7 +312,7 @@ class PointTerms:
 
     def _power_w(self) -> tuple[str, list[Term]]:
         shares = ("power_floor_fraction", "power_memory_fraction", "power_compute_fraction", "power_link_fraction")
-        parts = [self._accelerators(), self.accelerator("tdp"), *(self.parameter(name) for name in shares), self.term("output_tokens_per_s")]
+        parts = [self.accelerators(), self.accelerator("tdp"), *(self.parameter(name) for name in shares), self.term("output_tokens_per_s")]
         return "accelerators x TDP x min(1, floor + shares of bandwidth, FLOP and links in use)", parts
 
     def _binding(self) -> tuple[str, list[Term]]:
@@ -383,9 +321,6 @@ class PointTerms:
             self.marginal_prefill(),
             self.term("waiting_requests"),
         ]
-
-    def _energy_j_per_output_token(self) -> tuple[str, list[Term]]:
-        return "power / output tokens per second", self.terms("power_w", "output_tokens_per_s")
 
     def _bound(self, name: str, bounded: str) -> Term:
         measure = "time_to_first_token" if "first" in name else "time_per_output_token" if "per_output_token_s" in name else "throughput"
@@ -398,6 +333,44 @@ class PointTerms:
         return of_figure(f"{self.replica.calibration.name}: spread of {measure}", getattr(spread, measure))
 
 
+def of_systems(of: Replica) -> dict[str, Maker]:
+    """How replicas stand in systems, by symbol."""
+    least = block(of.accelerators, of.system.accelerators)
+    whose = "the least set of whole systems that holds whole replicas"
+    return {
+        "block_replicas": lambda: given("replicas of a block", least.replicas, whose),
+        "block_systems": lambda: given("systems of a block", least.systems, whose),
+        "system_accelerators": lambda: given("accelerators of a system", of.system.accelerators, of.system.title, "accelerator"),
+    }
+
+
 def _si_unit(figure: Figure) -> str:
     """The SI unit of a figure's dimension."""
     return si_unit(figure.dimension)
+
+
+def _inputs(context: Context, cell: Cell, load: Mapping[str, Any], point: Mapping[str, Any], giver: str) -> dict[str, Term]:
+    """Terms of a point's load: an axis, the scenario's keys, a workload's figures, or what was solved for."""
+    case = "[base]" if cell.case is None else f"[base] and [cases.{cell.case}]"
+    own = context.scenario.situation(cell.case)
+    figures = dict(context.catalog.workload(own["workload"]).figures) if "workload" in own else {}
+    found = {}
+    for name in ("input_tokens", "output_tokens", "prefix_hit_fraction", "concurrency"):
+        if name in load:
+            found[name] = given(name, point[name], giver)
+        elif name in own:
+            found[name] = given(name, point[name], case)
+        elif figures.get(name) is not None:
+            found[name] = of_figure(f"workload {own['workload']}: {name}", figures[name])
+        elif name == "concurrency":
+            targets = ", ".join(f"{key} {cell.situation[key]:g}" for key in ("requests_per_s", "ttft_s", "tpot_s") if key in cell.situation)
+            found[name] = Term(name, point[name], "request", f"the load that {targets or load.get('requests_per_s')} allows", kind="solved")
+        else:
+            found[name] = given(name, point[name], "not asked for" if "prefix_cache" not in own else "the prefix cache's measured curve at this load")
+    return found
+
+
+def terms_at(context: Context, cell: Cell, load: Mapping[str, Any], giver: str = "[axes]") -> PointTerms:
+    """Terms of a cell's operating point at a load, which overrides keys of the situation; `giver` says who gave it."""
+    point = context.point_at(cell, load)
+    return PointTerms(cell.replica, cell.money, point, _inputs(context, cell, load, point.to_dict(), giver))
