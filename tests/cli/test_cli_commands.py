@@ -10,16 +10,18 @@ import re
 import subprocess
 import sys
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+import typer
 
 import accelmodel as am
 from accelmodel.catalog.library import FOLDERS
 from accelmodel.cli import main, options
-from accelmodel.cli.main import execute
+from accelmodel.cli.main import app, execute
 from accelmodel.cli.run import _setting
 
 ROOT = Path(__file__).parents[2]
@@ -76,6 +78,19 @@ def test_the_public_names() -> None:
         _ = am.evalute
     with pytest.raises(AttributeError, match="no attribute 'lst'"):
         _ = am.catalog.lst
+
+
+def test_every_command_takes_a_catalog() -> None:
+    def commands(of: Any, name: str) -> Iterator[tuple[str, Any]]:
+        if not hasattr(of, "commands"):
+            yield name, of
+        else:
+            for inner, command in of.commands.items():
+                yield from commands(command, f"{name} {inner}")
+
+    found = dict(commands(typer.main.get_command(app), "accelmodel"))
+    assert len(found) > 15
+    assert [name for name, command in found.items() if not any("--catalog" in parameter.opts for parameter in command.params)] == []
 
 
 def test_version_names_the_catalogues_date(capsys: Captured) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from accelmodel.cli.options import Format, Quiet
+from accelmodel.cli.options import Format, OwnCatalog, Quiet
 from accelmodel.cli.output import choice, emit_json, results, tell, tell_of_compilation
 
 
@@ -25,6 +25,7 @@ def diff(
     ] = "sequential",
     detail: Annotated[bool, typer.Option("--detail", help="Take every changed figure of a file as an input of its own.")] = False,
     output_format: Format = "table",
+    _catalog: OwnCatalog = None,
     quiet: Quiet = False,
 ) -> None:
     """Compare two runs: changed inputs, and how much of the change of each number each of them explains, exactly."""

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from accelmodel.cli.options import Format, Quiet
+from accelmodel.cli.options import Format, OwnCatalog, Quiet
 from accelmodel.cli.output import choice, emit_json, results, tell_of_compilation
 
 
@@ -19,6 +19,7 @@ def explain(
     column: Annotated[str, typer.Option(metavar="COLUMN", help="The column.")],
     depth: Annotated[int | None, typer.Option(metavar="N", min=0, help="How many levels to show; all where absent.")] = None,
     output_format: Format = "table",
+    _catalog: OwnCatalog = None,
     quiet: Quiet = False,
 ) -> None:
     """Walk one number of a run down to its figures and sources; the number is found again from the run's frozen inputs first."""

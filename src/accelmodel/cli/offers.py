@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from accelmodel.cli.options import Catalog, Format
+from accelmodel.cli.options import Catalog, Format, OwnCatalog
 from accelmodel.cli.output import choice, emit, emit_json, open_catalog, tell
 from accelmodel.errors import InputError
 
@@ -91,6 +91,8 @@ def fetch(
     service: Annotated[str, typer.Argument(metavar="ec2|bedrock|bedrock-service|bedrock-marketplace", help="Prices of what.")],
     output: Annotated[Path, typer.Option("--output", metavar="FILE", help="Where to write the answers as they are, for `offers import aws`.")],
     region: Annotated[str, typer.Option("--region", help="Region that the prices are of.")] = "us-east-1",
+    *,
+    _catalog: OwnCatalog = None,
 ) -> None:
     """Ask AWS for its prices, with your own keys; needs the extra accelmodel[aws]."""
     from accelmodel.catalog.imports.fetch import client

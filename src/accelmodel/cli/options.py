@@ -18,6 +18,10 @@ Command = TypeVar("Command", bound=Callable[..., None])
 Catalog = Annotated[
     Path | None, typer.Option("--catalog", metavar="DIR", help="A folder of your own entries (accelerators/, models/, ...), searched before the shipped ones.")
 ]
+# A run has its own entries, as it read them; the option is there because every command has it.
+OwnCatalog = Annotated[
+    Path | None, typer.Option("--catalog", metavar="DIR", exists=True, file_okay=False, help="Taken by every command; this one looks nothing up in it.")
+]
 Format = Annotated[str, typer.Option("--format", metavar="table|json", help="How to print the result.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print results and errors only.")]
 Kind = Annotated[str | None, typer.Option("--kind", metavar="KIND", autocompletion=kinds, help="Which kind of entry is meant, where several have the name.")]

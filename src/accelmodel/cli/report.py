@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from accelmodel.cli.options import Quiet
-from accelmodel.cli.output import tell, tell_of_compilation
+from accelmodel.cli.options import Catalog, Quiet
+from accelmodel.cli.output import open_catalog, tell, tell_of_compilation
 
 
 def report(
@@ -20,6 +20,7 @@ def report(
     measured: Annotated[
         Path | None, typer.Option("--measured", metavar="MEASURED", help="Published measurements, as `validate` reads them, to lay over the frontiers.")
     ] = None,
+    catalog: Catalog = None,
     quiet: Quiet = False,
 ) -> None:
     """Write a run as a report: the answer in words, charts, every table, and what they rest on."""
@@ -28,5 +29,5 @@ def report(
 
     writer(output)
     tell_of_compilation(quiet=quiet)
-    written = write_report(run_dir, output, measured=measured)
+    written = write_report(run_dir, output, measured=measured, catalog=open_catalog(catalog))
     tell(f"wrote {written} ({written.stat().st_size / 1e6:.1f} MB)", quiet=quiet)

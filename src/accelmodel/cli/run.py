@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from accelmodel.cli.completion import names
-from accelmodel.cli.options import Catalog, Quiet
+from accelmodel.cli.options import Catalog, OwnCatalog, Quiet
 from accelmodel.cli.output import choice, emit, emit_json, open_catalog, results, tell, tell_of_compilation
 from accelmodel.errors import InputError
 
@@ -133,6 +133,8 @@ def _undictionaried(table: Any) -> Any:
 
 def new(
     name: Annotated[str, typer.Argument(help="Name of the scenario; NAME.toml appears in the current folder.")],
+    *,
+    _catalog: OwnCatalog = None,
 ) -> None:
     """Write a commented scenario to start from; its first line names its JSON Schema to editors."""
     from accelmodel.results.store import write

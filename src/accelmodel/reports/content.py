@@ -18,6 +18,7 @@ from accelmodel.studies.saved import SavedRun
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from accelmodel.catalog.library import Library
     from accelmodel.studies.basis import Accuracy, Given
     from accelmodel.studies.run import Context, Run
 
@@ -156,7 +157,7 @@ class Content:
         return self.assumptions, self.accuracy, self.inputs, self.sources, self.identity
 
 
-def content(run: Run | Path | str, measured: Path | str | None = None) -> Content:
+def content(run: Run | Path | str, measured: Path | str | None = None, catalog: Library | None = None) -> Content:
     """What is to be said of a run, or of the folder that it was saved to; `measured` is a file of published measurements to lay over its frontiers.
 
     InputError where the folder holds no run, or not all of it.
@@ -170,7 +171,7 @@ def content(run: Run | Path | str, measured: Path | str | None = None) -> Conten
         if measured is not None:
             from accelmodel.reports.overlay import overlaid
 
-            studies, found = overlaid(studies, measured)
+            studies, found = overlaid(studies, measured, catalog)
             missing.append(found)
         elif any(chart.kind == "line" and chart.title.startswith("Cost against speed") for study in studies for chart in study.charts):
             missing.append(NO_MEASUREMENTS)

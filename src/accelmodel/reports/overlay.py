@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
+from accelmodel.catalog.library import Library
 from accelmodel.numbers import number
 from accelmodel.reports.charts import Chart, Series
 from accelmodel.reports.content import Study
@@ -16,14 +17,14 @@ _SPEED = "output_tokens_per_s_per_user"
 _NAMES = {"Cost against speed": "cost_usd_per_mtok", "Throughput against speed": "output_tokens_per_s_per_accelerator"}
 
 
-def overlaid(studies: Sequence[Study], measured: Path | str) -> tuple[tuple[Study, ...], str]:
+def overlaid(studies: Sequence[Study], measured: Path | str, catalog: Library | None = None) -> tuple[tuple[Study, ...], str]:
     """Studies whose frontiers show the measurements of their region, and how many there are, in words."""
     done, count = [], 0
     for study in studies:
         if not any(_name(chart) for chart in study.charts):
             done.append(study)
             continue
-        found = measured_frontier(measured, study.rows())
+        found = measured_frontier(measured, study.rows(), catalog)
         count += len(found)
         done.append(dataclasses.replace(study, charts=tuple(_with(chart, found) for chart in study.charts)))
     region = "same model, accelerator and dtype of the weights, lengths within a factor of 1.5"

@@ -9,17 +9,19 @@ from typing import TYPE_CHECKING
 from accelmodel.errors import InputError
 
 if TYPE_CHECKING:
+    from accelmodel.catalog.library import Library
     from accelmodel.reports.content import Content
     from accelmodel.studies.run import Run
 
 FORMATS = (".html", ".xlsx", ".csv.zip")
 
 
-def report(run: Run | Path | str, output: Path | str, *, measured: Path | str | None = None) -> Path:
+def report(run: Run | Path | str, output: Path | str, *, measured: Path | str | None = None, catalog: Library | None = None) -> Path:
     """Write a report of a run, or of the folder that it was saved to; returns where it lies.
 
     `output` ends in .html (one page that needs no network), .xlsx (a workbook with live formulas for the last steps of the money) or .csv.zip (every table as
-    CSV, with units and what the run rests on). `measured` is a file of published measurements, as `validate` reads them, to lay over the run's frontiers.
+    CSV, with units and what the run rests on). `measured` is a file of published measurements, as `validate` reads them, to lay over the run's frontiers;
+    `catalog` says what the names in it mean, and nothing else: the run has its own entries, as it read them.
     InputError for another ending, a folder without a run, a file that cannot be written; nothing half-written is left.
     """
     path = Path(output)
@@ -29,7 +31,7 @@ def report(run: Run | Path | str, output: Path | str, *, measured: Path | str | 
 
     if path.is_dir():
         raise InputError("is a folder: name a file", file=path, key="--output")
-    found = content(run, measured)
+    found = content(run, measured, catalog)
     try:
         return write(path, lambda temporary: write_report(found, temporary))
     except OSError as error:
