@@ -29,7 +29,7 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this ma
 
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
-    expect.set_options(timeout=20_000)
+    expect.set_options(timeout=60_000)
     with contextlib.closing(Explorer()) as explorer:
         explorer.open({})  # compiles the engine where nobody did
         explorer.closer({"text": TEXT})
