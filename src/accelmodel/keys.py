@@ -331,7 +331,12 @@ def of_entry(key: str) -> str | None:
     return _OF_ENTRIES.get(key) or _ANY.get(key)
 
 
-def of_scenario(key: str, held_without: str | None = None) -> str | None:
+def held_without(key: str) -> str:
+    """What holds where a key of a scenario is absent; empty where the dictionary does not say."""
+    return _HELD_WITHOUT.get(key, "")
+
+
+def of_scenario(key: str, otherwise: str | None = None) -> str | None:
     """What a key of a scenario, or an option of its name, means, with its unit and with what holds without it; None where the dictionary does not know it.
 
     >>> of_scenario("kv")
@@ -344,5 +349,5 @@ def of_scenario(key: str, held_without: str | None = None) -> str | None:
     if words is None:
         return None
     measure = column.unit if column and column.unit != "1" else unit(key)
-    otherwise = held_without or _HELD_WITHOUT.get(key)
-    return words + (f" [{measure}]" if measure else "") + (f"; {otherwise} where absent" if otherwise else "")
+    held = otherwise or held_without(key)
+    return words + (f" [{measure}]" if measure else "") + (f"; {held} where absent" if held else "")

@@ -170,4 +170,5 @@ def test_every_control_has_choices_or_stops_and_base_controls_come_once(options:
     for control in EVERY.values():
         known = options.of(control, {"model": "llama-3.3-70b", "system": "trn2.48xlarge"}) if control.choices else control.stops
         assert known, control.key
+        assert control.description, control.key
     assert BASE not in keys

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
+from accelmodel import keys
 from accelmodel.app.document import LOAD, Path, price_study
 from accelmodel.catalog.library import Library
 from accelmodel.catalog.offers import HourOffer, Offers, Term, Tier
@@ -14,7 +15,6 @@ from accelmodel.core.replica import ComputeDtype, Dtype, KvDtype
 from accelmodel.economics.attribution import Convention
 from accelmodel.errors import InputError
 from accelmodel.numbers import number
-from accelmodel.studies.scenario import Situation
 
 BASE = "base"
 HOUR, TOKEN = "offer_by_hour", "offer_by_token"
@@ -46,7 +46,7 @@ class Control:
     scale: float = 1.0
     choices: Literal["", "fixed", "catalogue"] = ""
     fixed: tuple[str, ...] = ()
-    absent: str = "not set"
+    absent: str = ""
     told: str = ""
 
     @property
@@ -56,47 +56,51 @@ class Control:
 
     @property
     def description(self) -> str:
-        """What the key means, as the scenario's schema says it."""
-        field = Situation.model_fields.get(self.key)
-        return self.told or (field.description or "" if field is not None else "")
+        """What the key means, as everywhere."""
+        return self.told or keys.of_scenario(self.key) or ""
+
+    @property
+    def otherwise(self) -> str:
+        """What holds where nothing is set, as everywhere."""
+        return self.absent or keys.held_without(self.key) or "not set"
 
 
-def _number(key: str, words: str, stops: Sequence[float], absent: str = "not set", **others: Any) -> Control:
+def _number(key: str, words: str, stops: Sequence[float], absent: str = "", **others: Any) -> Control:
     return Control(key, words, stops=tuple(float(stop) for stop in stops), absent=absent, **others)
 
 
-def _share(key: str, words: str, absent: str, **others: Any) -> Control:
+def _share(key: str, words: str, absent: str = "", **others: Any) -> Control:
     return Control(key, words, "%", _PERCENTS, 100.0, absent=absent, **others)
 
 
-def _fixed(key: str, words: str, values: Sequence[str], absent: str) -> Control:
-    return Control(key, words, choices="fixed", fixed=tuple(values), absent=absent)
+def _fixed(key: str, words: str, values: Sequence[str]) -> Control:
+    return Control(key, words, choices="fixed", fixed=tuple(values))
 
 
-def _named(key: str, words: str, absent: str = "not set", **others: Any) -> Control:
+def _named(key: str, words: str, absent: str = "", **others: Any) -> Control:
     return Control(key, words, choices="catalogue", absent=absent, **others)
 
 
 _BOOKS = ("cloud", "tenant", "self")
 MODEL = _named("model", "model")
 SYSTEM = _named("system", "system")
-ACCELERATORS = _number("accelerators", "accelerators of a replica", (*_POWERS, 72.0), "all")
+ACCELERATORS = _number("accelerators", "accelerators of a replica", (*_POWERS, 72.0))
 HOURLY = _named(HOUR, "hardware paid by", "owning it", told="A price by the hour; without one the cost is that of ownership.")
 SOLD = _named(TOKEN, "tokens sold at", "not sold", told="A price by the token; without one there is no revenue, and no margin.")
 SHAPE = (
-    _fixed("weights", "weights", get_args(Dtype), "as published"),
-    _fixed("kv", "KV cache", get_args(KvDtype), "bf16"),
-    _fixed("compute", "arithmetic", get_args(ComputeDtype), "as the weights allow"),
-    _number("tensor_parallel", "tensor parallel", _POWERS, "all"),
-    _number("pipeline_parallel", "pipeline parallel", _POWERS, "1"),
-    _number("expert_parallel", "expert parallel", _POWERS, "1"),
-    _number("attention_data_parallel", "attention data parallel", _POWERS, "1"),
-    _number("context_parallel", "context parallel", _POWERS, "1"),
-    _named("engine", "serving engine", "the usual one"),
-    _fixed("mode", "batching", ("continuous", "static", "disaggregated"), "continuous"),
-    _number("speculative_tokens", "drafted tokens a step", (0, 1, 2, 3, 4, 5, 6, 8), "0"),
-    _share("acceptance_fraction", "drafts accepted", "not set"),
-    _number("power_cap_w", "power cap", _WATTS, "none", unit="W"),
+    _fixed("weights", "weights", get_args(Dtype)),
+    _fixed("kv", "KV cache", get_args(KvDtype)),
+    _fixed("compute", "arithmetic", get_args(ComputeDtype)),
+    _number("tensor_parallel", "tensor parallel", _POWERS),
+    _number("pipeline_parallel", "pipeline parallel", _POWERS),
+    _number("expert_parallel", "expert parallel", _POWERS),
+    _number("attention_data_parallel", "attention data parallel", _POWERS),
+    _number("context_parallel", "context parallel", _POWERS),
+    _named("engine", "serving engine"),
+    _fixed("mode", "batching", ("continuous", "static", "disaggregated")),
+    _number("speculative_tokens", "drafted tokens a step", (0, 1, 2, 3, 4, 5, 6, 8)),
+    _share("acceptance_fraction", "drafts accepted"),
+    _number("power_cap_w", "power cap", _WATTS, unit="W"),
 )
 REQUESTS = (
     _named("workload", "workload", "own lengths"),
@@ -105,23 +109,23 @@ REQUESTS = (
     _share("prefix_hit_fraction", "input found in the prefix cache", "workload's"),
 )
 ASKED = (
-    Control(LOAD_KIND, "load", choices="fixed", fixed=("concurrency", "requests_per_s", TARGETS), absent="not set", told="How much is asked of each replica."),
+    Control(LOAD_KIND, "load", choices="fixed", fixed=("concurrency", "requests_per_s", TARGETS), told="How much is asked of each replica."),
     _number(LOAD_AMOUNT, "how many", _LOADS, "most", told="Requests at a time, or a second."),
     _number("ttft_s", "time to first token", _SECONDS, "no target", unit="s"),
     _number("tpot_s", "time per output token", _TOKEN_SECONDS, "no target", unit="s"),
 )
 MONEY = (
-    _fixed("books", "whose books", _BOOKS, "as the offers say"),
-    _share("occupancy", "occupancy", "100"),
+    _fixed("books", "whose books", _BOOKS),
+    _share("occupancy", "occupancy"),
     _named("site", "site", "the usual one"),
     _named("owner", "owner", "the usual one"),
-    _number("purchase_usd", "purchase of an accelerator with its server share", _USD, "the owner's", unit="USD"),
-    _fixed("tier", "tier of the price", get_args(Tier), "standard"),
-    _fixed("attribution", "cost shared out by", get_args(Convention), "device-time"),
+    _number("purchase_usd", "purchase of an accelerator with its server share", _USD, unit="USD"),
+    _fixed("tier", "tier of the price", get_args(Tier)),
+    _fixed("attribution", "cost shared out by", get_args(Convention)),
 )
 PRICE = (
     _share(DISCOUNT, "discount on the token price", "0", told="Taken off the list price where the price is walked down to the margin."),
-    _share(OVERHEAD, "overheads of revenue", "the owner's", told="From gross to operating margin."),
+    _share(OVERHEAD, "overheads of revenue", told="From gross to operating margin."),
 )
 PANELS = (
     ("Model and requests", (MODEL, *SHAPE[:2], *REQUESTS)),

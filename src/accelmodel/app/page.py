@@ -168,7 +168,7 @@ def choices(control: Control, document: Mapping[str, Any], case: str | None, opt
 
 def absent(control: Control, case: str | None) -> str:
     """What holds where a control sets nothing."""
-    return control.absent if case is None else "as for all"
+    return control.otherwise if case is None else "as for all"
 
 
 def _option(value: str, words: str, chosen: Any = None) -> str:
