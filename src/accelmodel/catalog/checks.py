@@ -354,6 +354,8 @@ def _check_measurements(path: Path, library: Library) -> Iterator[Finding]:
         elif blank := int(rows[name].isna().sum()):
             yield _error(path, name, f"{blank:,} rows do not say it")
     for column, kind in _NAMED.items():
+        if _fault(library.named, kind, ""):
+            continue  # an entry that cannot be read is told of elsewhere
         for name in rows.get(column, pd.Series()).dropna().unique():
             if library.named(kind, str(name)) is None:
                 yield _error(path, column, f"no entry of the catalogue is called '{name}'")

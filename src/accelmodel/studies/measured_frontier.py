@@ -178,9 +178,10 @@ class _Group:
     @property
     def _derived(self) -> float | None:
         first, each, run = self.values.get("ttft_ms"), self.token_ms, self.run
-        if run.load not in ("closed", "pools") or first is None or each is None:
+        users = run.concurrency * (1.0 if run.load == "pools" else run.copies)
+        is_loop = run.load in ("closed", "pools") or (run.load == "wave" and users == 1.0)  # of waves of one request, each follows the last
+        if not is_loop or first is None or each is None:
             return None
-        users = run.concurrency * (run.copies if run.load == "closed" else 1.0)
         return closed_loop_tokens_per_s(users, run.output_tokens, first / 1e3, each / 1e3)
 
 
