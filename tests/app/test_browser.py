@@ -29,7 +29,10 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this ma
 
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
+    expect.set_options(timeout=60_000)
     with contextlib.closing(Explorer()) as explorer:
+        explorer.open({})  # compiles the engine where nobody did
+        explorer.closer({"text": TEXT})
         server = waitress.create_server(build(explorer), host="127.0.0.1", port=0, threads=4)
         thread = threading.Thread(target=server.run, daemon=True)
         thread.start()

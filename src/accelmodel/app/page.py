@@ -54,7 +54,10 @@ _PAGE = """<!DOCTYPE html>
 <button type="button" id="add">Add an alternative</button>
 <p id="others" class="soft"></p>
 </section>
-<section class="answer" aria-labelledby="answer-head"><h2 id="answer-head">The answer</h2><div id="answer" aria-live="polite"></div></section>
+<section class="answer" aria-labelledby="answer-head">
+<h2 id="answer-head">The answer</h2>
+<div id="answer" aria-live="polite"><p>Computing. The very first answer takes some ten seconds, for which the engine is compiled.</p></div>
+</section>
 <section aria-labelledby="figures-head"><h2 id="figures-head">What it costs, how fast it is</h2><div class="grid">{figures}</div></section>
 <section aria-labelledby="closer-head">
 <h2 id="closer-head"><label for="closer">A closer look at</label> <select id="closer"></select></h2>
