@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -145,6 +147,16 @@ def test_measurements_of_the_region_lie_over_the_frontier(folder: Path, tmp_path
     assert go.Figure(figure(study.charts[0])).data
 
 
+def test_no_line_joins_measurements_in_a_workbook(folder: Path, tmp_path: Path):
+    import accelmodel as am
+
+    (tmp_path / "measured.csv").write_text(MEASURED)
+    with zipfile.ZipFile(am.report(folder, tmp_path / "book.xlsx", measured=tmp_path / "measured.csv")) as archive:
+        series = re.findall("<c:ser>.*?</c:ser>", archive.read("xl/charts/chart1.xml").decode())
+    joined = {re.findall("<c:v>(.*?)</c:v>", one)[0]: "<c:spPr><a:ln><a:noFill/></a:ln></c:spPr>" not in one for one in series}
+    assert joined == {"own": True, "gpu": True, "gpu: measured": False}
+
+
 OF_TPU = """
 title = "Rented"
 [base]
@@ -183,7 +195,7 @@ def test_the_shipped_measurements_lie_over_a_frontier_by_default(tmp_path: Path)
     assert (line.name, dots.name, dots.dots, dots.of) == ("tpu", "tpu: measured", True, 0)
     assert (dots.x[0], dots.y[0]) == pytest.approx((1000 / 25.35, 2494.8 / 8))
     assert "AI-Hypercomputer/tpu-recipes at c8cfe2f689" in dots.words[0]
-    assert cost.caption.endswith("Open symbols: published measurements. They are priced at the case's own hourly cost and occupancy.")
+    assert cost.caption.endswith("Open symbols: published measurements, whatever engine and cut. They are priced at the case's own hourly cost and occupancy.")
     assert (
         "Measured runs of published-2026-11.parquet in the region of a frontier (same model, accelerator and dtype of the weights, lengths within a factor of "
         "1.5): 2. By source: Google tpu-recipes: 2."
@@ -219,7 +231,7 @@ def test_a_chart_shows_so_many_measurements_the_nearest_in_lengths_first():
     published = Published()
     (cost, throughput), found = over(charts("points", rows, {}), rows, published, most=10)
     assert [(one.name, len(one.x)) for one in throughput.series if one.dots] == [("slow: measured", 5), ("fast: measured", 5)]
-    assert f"Open symbols: published measurements, of {len(found):,} in the region the 10 nearest in lengths." in cost.caption
+    assert f"Open symbols: published measurements, of {len(found):,} in the region the 10 nearest in lengths, whatever engine and cut." in cost.caption
     distances = [one.distance for one in published.frontier(rows) if one.case == "slow"]
     assert len(distances) > 5
     assert distances == sorted(distances)

@@ -79,7 +79,9 @@ def _with(chart: Chart, found: Sequence[Measured], most: int) -> Chart:
     shown, count = sum(len(one.x) for one in added), sum(map(len, every.values()))
     which = f", of {count:,} in the region the {shown:,} nearest in lengths" if shown < count else ""
     cost = " They are priced at the case's own hourly cost and occupancy." if name == "cost_usd_per_mtok" else ""
-    return dataclasses.replace(chart, caption=f"{chart.caption} Open symbols: published measurements{which}.{cost}", series=(*chart.series, *added))
+    return dataclasses.replace(
+        chart, caption=f"{chart.caption} Open symbols: published measurements{which}, whatever engine and cut.{cost}", series=(*chart.series, *added)
+    )
 
 
 def _series(chart: Chart, case: str, name: str, some: Sequence[Measured]) -> Series:
