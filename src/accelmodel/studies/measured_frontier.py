@@ -96,7 +96,9 @@ class Published:
     def _rows(self) -> pd.DataFrame:
         from accelmodel.studies.measured import read
 
-        return read(self.path)
+        rows = read(self.path)
+        words = rows.select_dtypes(exclude="number").columns
+        return _needed(rows).astype(dict.fromkeys(words, object))  # Python's own strings: each is looked at many times
 
     def runs(self, model: str, accelerator: str) -> list[MeasuredRun]:
         """Runs of a model on an accelerator, by the catalogue's names, that have a place on a frontier."""
@@ -104,7 +106,7 @@ class Published:
             from accelmodel.studies.measured import measurements
 
             rows = self._rows
-            chosen = rows[self._named("models", "model", model) & self._named("accelerators", "accelerator", accelerator) & rows["metric"].map(_is_needed)]
+            chosen = rows[self._named("models", "model", model) & self._named("accelerators", "accelerator", accelerator)]
             self._runs[model, accelerator] = [run for _, run in _placed(measurements(chosen, self.library))] if len(chosen) else []
         return self._runs[model, accelerator]
 
@@ -135,14 +137,15 @@ def frontier_rows(path: Path | str | pd.DataFrame, library: Library | None = Non
     from accelmodel.studies.measured import measurements, read
 
     rows = read(path)
-    found = measurements(rows[rows["metric"].map(_is_needed)], library)
+    found = measurements(_needed(rows), library)
     return found.rows.iloc[sorted(number for numbers, _ in _placed(found) for number in numbers)]
 
 
-def _is_needed(metric: object) -> bool:
+def _needed(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows of the metrics that make a place."""
     from accelmodel.studies.measured import METRICS
 
-    return METRICS.get(str(metric)) in _METRICS
+    return rows[rows["metric"].isin([name for name, quantity in METRICS.items() if quantity in _METRICS])]
 
 
 @dataclass
