@@ -54,7 +54,8 @@ function show(answer) {
   $("others").textContent = answer.others;
   pick(answer.names);
   draw(answer.figures);
-  guarded(look);
+  clearTimeout(soon);
+  soon = setTimeout(() => guarded(look), 120); // while a slider is dragged the answer comes first
 }
 
 function pick(names) {
@@ -65,17 +66,24 @@ function pick(names) {
 }
 
 const drawn = {}; // figure -> what it shows, as JSON
-let wanted = {};
+const wanted = {};
+let later = 0;
 function draw(figures) {
-  const waiting = Object.keys(wanted).length;
   Object.assign(wanted, figures);
-  if (!waiting) requestAnimationFrame(() => setTimeout(redraw)); // numbers are seen first
+  requestAnimationFrame(() => setTimeout(() => redraw(isSeen))); // numbers are seen first
+  clearTimeout(later);
+  later = setTimeout(() => redraw(() => true), 150);
 }
 
-function redraw() {
-  const figures = Object.entries(wanted);
-  wanted = {};
-  for (const [name, found] of figures) {
+function isSeen(name) {
+  const { top, bottom } = $(`figure-${name}`).getBoundingClientRect();
+  return bottom > 0 && top < innerHeight;
+}
+
+function redraw(now) {
+  for (const [name, found] of Object.entries(wanted)) {
+    if (!now(name)) continue;
+    delete wanted[name];
     const [head, chart, caption] = $(`figure-${name}`).children;
     const json = JSON.stringify(found);
     if (json === drawn[name]) continue;
@@ -91,6 +99,7 @@ function redraw() {
 }
 
 let looking = false;
+let soon = 0;
 async function look() {
   if (looking) return;
   looking = true;
