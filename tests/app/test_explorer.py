@@ -245,3 +245,26 @@ def test_a_report_of_a_wrong_scenario_says_what_is_wrong_and_one_can_be_stopped(
     asked(client, "stop", job=job)
     assert asked(client, "look", expect=422, job=job)["message"]
     assert not explorer.jobs._running
+
+
+def test_published_measurements_lie_over_the_frontiers(client: FlaskClient):
+    """As a report draws them, at most 60 a chart; the colour on a card stays that of its line."""
+    text = """
+[base]
+model = "gpt-oss-120b"
+weights = "mxfp4"
+input_tokens = 1000
+output_tokens = 1000
+accelerators = 8
+tensor_parallel = 8
+[cases.a]
+system = "p5en.48xlarge"
+[cases.b]
+system = "p6-b200.48xlarge"
+"""
+    figures = asked(client, "answer", text=text)["figures"]
+    for place in ("cost-speed", "throughput-speed"):
+        names = [trace["name"] for trace in figures[place]["figure"]["data"]]
+        assert names == ["a", "b", "a: measured", "b: measured"]
+        assert 2 <= sum(len(trace["x"]) for trace in figures[place]["figure"]["data"][2:]) <= 60
+        assert "published measurements" in figures[place]["caption"]

@@ -126,3 +126,20 @@ def test_the_kind_of_a_file_shows_in_its_keys(kind: str) -> None:
     for path in sorted((ROOT / FOLDERS[kind] / kind).glob("*.toml")):
         if kind != "reference":  # a reference is told by its folder alone
             assert kind_of(Path("elsewhere") / path.name, tomllib.loads(path.read_text())) == kind
+
+
+def test_faults_of_published_measurements_are_found(tmp_path: Path) -> None:
+    (tmp_path / "measurements").mkdir()
+    (tmp_path / "measurements/own.csv").write_text(
+        "source,source_path_or_url,model,accelerator,metric,value\n"
+        "lab,https://lab.example,llama-3.1-8b,h100-sxm,tpot_ms,10\n"
+        "lab,,llama-9-9b,h100-sxm,tpot_s,-1\n"
+    )
+    found = [finding for finding in check(Library(tmp_path)) if finding.file.endswith("own.csv")]
+    assert {(finding.severity, finding.key, finding.message) for finding in found} == {
+        ("error", "source_path_or_url", "1 rows do not say it"),
+        ("error", "source_commit_or_date", "no such column"),
+        ("error", "model", "no entry of the catalogue is called 'llama-9-9b'"),
+        ("error", "metric", "'tpot_s' does not end in a unit of a latency (ms) or a throughput (tok_s)"),
+        ("error", "value", "1 values are no positive numbers"),
+    }

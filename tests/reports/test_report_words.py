@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -130,7 +132,7 @@ lab,TensorRT-LLM,Llama-3.1-8B-Instruct,H100-SXM-80GB,1,1,1000,250,8,concurrency=
 
 
 def test_measurements_of_the_region_lie_over_the_frontier(folder: Path, tmp_path: Path):
-    """One of the five measured runs is of the same accelerator, dtype and lengths, and has speed and throughput both."""
+    """In place of the shipped ones: one of the five measured runs is of the same accelerator, dtype and lengths, and has speed and throughput both."""
     from accelmodel.reports.content import content
 
     (tmp_path / "measured.csv").write_text(MEASURED)
@@ -141,14 +143,98 @@ def test_measurements_of_the_region_lie_over_the_frontier(folder: Path, tmp_path
     row = min((row for row in study.rows() if row["case"] == "gpu"), key=lambda row: row["cost_usd_per_mtok"])
     # 1,500 output tokens/s with four input tokens each: 27 million tokens in an hour, half of the hours loaded.
     assert list(cost[0].y) == pytest.approx([row["replica_cost_usd_per_h"] / (1500 * 5 * 3600 / 1e6 * 0.5)])
-    assert any(words.startswith("Measured runs of measured.csv") and words.endswith(": 1.") for words in found.missing)
+    assert any(words.startswith("Measured runs of measured.csv") and words.endswith(": 1. By source: lab: 1.") for words in found.missing)
     assert go.Figure(figure(study.charts[0])).data
 
 
-def test_without_measurements_the_page_says_so(folder: Path):
-    from accelmodel.reports.content import NO_MEASUREMENTS, content
+def test_no_line_joins_measurements_in_a_workbook(folder: Path, tmp_path: Path):
+    import accelmodel as am
 
-    assert NO_MEASUREMENTS in content(folder).missing
+    (tmp_path / "measured.csv").write_text(MEASURED)
+    with zipfile.ZipFile(am.report(folder, tmp_path / "book.xlsx", measured=tmp_path / "measured.csv")) as archive:
+        series = re.findall("<c:ser>.*?</c:ser>", archive.read("xl/charts/chart1.xml").decode())
+    joined = {re.findall("<c:v>(.*?)</c:v>", one)[0]: "<c:spPr><a:ln><a:noFill/></a:ln></c:spPr>" not in one for one in series}
+    assert joined == {"own": True, "gpu": True, "gpu: measured": False}
+
+
+OF_TPU = """
+title = "Rented"
+[base]
+model = "llama-3.3-70b"
+weights = "bf16"
+input_tokens = 1000
+output_tokens = 1000
+accelerators = 8
+tensor_parallel = 8
+
+[cases.tpu]
+system = "tpu-v6e-8"
+offer = "rental"
+
+[axes]
+concurrency = [8, 32, 64]
+
+[studies.frontier]
+kind = "points"
+"""
+
+
+def _content(tmp_path: Path, text: str, **changes: Any) -> Content:
+    import accelmodel as am
+    from accelmodel.reports.content import content
+
+    (tmp_path / "own.toml").write_text(text)
+    return content(am.run(tmp_path / "own.toml", set=changes))
+
+
+def test_the_shipped_measurements_lie_over_a_frontier_by_default(tmp_path: Path):
+    """AI-Hypercomputer/tpu-recipes at c8cfe2f689: Llama 3.3 70B on eight chips, 64 at a time: 25.35 ms a token, 2,494.8 output tokens/s."""
+    found = _content(tmp_path, OF_TPU)
+    cost, throughput = found.studies[0].charts
+    line, dots = throughput.series
+    assert (line.name, dots.name, dots.dots, dots.of) == ("tpu", "tpu: measured", True, 0)
+    assert (dots.x[0], dots.y[0]) == pytest.approx((1000 / 25.35, 2494.8 / 8))
+    assert "AI-Hypercomputer/tpu-recipes at c8cfe2f689" in dots.words[0]
+    assert cost.caption.endswith("Open symbols: published measurements, whatever engine and cut. They are priced at the case's own hourly cost and occupancy.")
+    assert (
+        "Measured runs of published-2026-11.parquet in the region of a frontier (same model, accelerator and dtype of the weights, lengths within a factor of "
+        "1.5): 2. By source: Google tpu-recipes: 2."
+    ) in found.missing
+    of_line, of_dots = figure(throughput)["data"]
+    assert (of_dots["mode"], of_dots["marker"]["symbol"], of_dots["marker"]["color"]) == ("markers", "circle-open", of_line["marker"]["color"])
+
+
+def test_where_nobody_measured_the_page_says_so(tmp_path: Path):
+    found = _content(tmp_path, OF_TPU, **{"base.model": "llama-3.1-8b"})
+    assert [one.name for chart in found.studies[0].charts for one in chart.series] == ["tpu", "tpu"]
+    assert any(words.startswith("No published measurement in published-2026-11.parquet lies in the region of a frontier") for words in found.missing)
+
+
+def test_a_frontier_whose_table_hides_its_region_says_so(tmp_path: Path):
+    text = f'{OF_TPU}columns = ["output_tokens_per_s_per_user", "cost_usd_per_mtok", "model"]\n'
+    found = _content(tmp_path, text)
+    assert any(words.startswith("frontier: the table leaves out accelerator, ") for words in found.missing)
+
+
+def test_without_a_frontier_nothing_is_said_of_measurements(tmp_path: Path):
+    found = _content(tmp_path, OF_TPU.replace("[8, 32, 64]", "[8, 32]"))
+    assert not any("easure" in words for words in found.missing)
+
+
+def test_a_chart_shows_so_many_measurements_the_nearest_in_lengths_first():
+    """Shares of two cases are equal; what is left out is told."""
+    from accelmodel.reports.overlay import over
+    from accelmodel.studies.measured_frontier import Published
+
+    region = {"model": "gpt-oss-120b", "accelerator": "h200-sxm", "weights": "mxfp4", "input_tokens": 1000.0, "output_tokens": 1000.0}
+    rows = [{**row, **region, "replica_cost_usd_per_h": 10.0, "accelerators": 1, "occupancy": 1.0} for row in POINTS]
+    published = Published()
+    (cost, throughput), found = over(charts("points", rows, {}), rows, published, most=10)
+    assert [(one.name, len(one.x)) for one in throughput.series if one.dots] == [("slow: measured", 5), ("fast: measured", 5)]
+    assert f"Open symbols: published measurements, of {len(found):,} in the region the 10 nearest in lengths, whatever engine and cut." in cost.caption
+    distances = [one.distance for one in published.frontier(rows) if one.case == "slow"]
+    assert len(distances) > 5
+    assert distances == sorted(distances)
 
 
 def test_the_roofline_is_of_the_cheapest_replica_and_its_parts_make_the_step(folder: Path):

@@ -13,6 +13,8 @@ from accelmodel.app import document as documents
 from accelmodel.catalog.library import Library
 from accelmodel.errors import InputError
 from accelmodel.reports import charts, words
+from accelmodel.reports.overlay import over
+from accelmodel.studies.measured_frontier import Published
 from accelmodel.studies.run import Context, Run, run
 from accelmodel.studies.scenario import load
 
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from accelmodel.studies.assumptions import Assumption
 
 ASSUMPTIONS = 3
+MEASURED = 60  # dots of published measurements in a chart: each travels with every answer
 FIGURES = {"cost-speed": "Cost against speed", "throughput-speed": "Throughput against speed", "cost": "Cost of a million tokens", "margin": "Gross margin"}
 CLOSER = {"price": "Where the price", "operators": "Where the time goes", "roofline": "Roofline"}  # place on the page -> how the chart's title begins
 Row = Mapping[str, Any]
@@ -60,6 +63,7 @@ class Live:
         self.library = library
         self._lock = threading.Lock()
         self._folder = tempfile.TemporaryDirectory()
+        self._published = Published(None, library)  # makes the runs of a model on an accelerator once
 
     def close(self) -> None:
         """Leave nothing behind."""
@@ -74,7 +78,10 @@ class Live:
             along, _ = self._each(documents.along_loads, document, [name for name in names if name not in why_not])
         table, frontier = at_load.studies["load"], along.studies["frontier"]
         rows, points = table.table.to_pylist(), frontier.table.to_pylist()
-        drawn = [*charts.charts("points", points, frontier.summary, ("concurrency",)), *charts.charts("points", rows, table.summary)]
+        lines = charts.charts("points", points, frontier.summary, ("concurrency",))
+        with self._lock:
+            measured, _ = over(lines, points, self._published, MEASURED)
+        drawn = [*measured, *charts.charts("points", rows, table.summary)]
         return View(
             tuple(names or [row["case"] for row in rows]),
             {row["case"]: row for row in rows},

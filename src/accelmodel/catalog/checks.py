@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -323,11 +324,47 @@ def _check_whole(library: Library) -> Iterator[Finding]:
     for kind in FOLDERS:
         yield from _alias_clashes(kind, library)
     yield from _sources_once(library)
+    for root in library.roots:
+        for path in library.measurement_files(root):
+            yield from _check_measurements(path, library)
     yield from _unsold(library)
     if fault := _fault(Offers(library).hours) or _fault(Offers(library).tokens):
         yield fault
     else:
         yield from _prices_apart(library)
+
+
+_NAMED = {"model": "models", "accelerator": "accelerators"}
+_TEXTS = ("source", "source_path_or_url", "source_commit_or_date")
+_UNITS = re.compile(r"_(ms|tok_s)(_mean|_p\d\d)?$")  # of a metric of a frontier, which its name holds
+
+
+def _check_measurements(path: Path, library: Library) -> Iterator[Finding]:
+    """Published measurements: each has its source, a metric whose name says its unit, a value, and names that the catalogue knows."""
+    import pandas as pd
+
+    try:
+        rows = pd.read_csv(path) if path.suffix == ".csv" else pd.read_parquet(path)
+    except (ValueError, OSError) as error:
+        yield _error(path, "", f"cannot be read: {' '.join(str(error).split())}")
+        return
+    for name in (*_NAMED, *_TEXTS, "metric", "value"):
+        if name not in rows:
+            yield _error(path, name, "no such column")
+        elif blank := int(rows[name].isna().sum()):
+            yield _error(path, name, f"{blank:,} rows do not say it")
+    for column, kind in _NAMED.items():
+        if _fault(library.named, kind, ""):
+            continue  # an entry that cannot be read is told of elsewhere
+        for name in rows.get(column, pd.Series()).dropna().unique():
+            if library.named(kind, str(name)) is None:
+                yield _error(path, column, f"no entry of the catalogue is called '{name}'")
+    for name in rows.get("metric", pd.Series()).dropna().unique():
+        if not _UNITS.search(str(name)):
+            yield _error(path, "metric", f"'{name}' does not end in a unit of a latency (ms) or a throughput (tok_s)")
+    values = pd.to_numeric(rows.get("value", pd.Series(dtype=float)), errors="coerce").dropna()
+    if wrong := int((~values.between(0.0, math.inf, inclusive="neither")).sum()):
+        yield _error(path, "value", f"{wrong:,} values are no positive numbers")
 
 
 def _alias_clashes(kind: str, library: Library) -> Iterator[Finding]:

@@ -259,6 +259,20 @@ class Library:
                         found.setdefault(key, str(value["date"]))
         return found
 
+    def measurements(self) -> Path:
+        """The newest file of published measurements, by its name, of the first root that has one; InputError where none has."""
+        for root in self.roots:
+            files = self.measurement_files(root)
+            if files:
+                return files[-1]
+        raise InputError("no catalogue holds published measurements", key="measurements", allowed=("hardware_profiles/measurements/NAME.parquet",))
+
+    def measurement_files(self, root: Path) -> list[Path]:
+        """Files of published measurements in a root, the newest last."""
+        folders = (root / "hardware_profiles" / "measurements", root / "measurements")
+        found = [path for folder in folders for path in folder.glob("*") if path.suffix in (".parquet", ".csv")]
+        return sorted(found, key=lambda path: path.name)
+
     def all_files(self) -> Iterator[Path]:
         """Every file of the catalogue, in a fixed order."""
         for root in self.roots:

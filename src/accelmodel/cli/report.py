@@ -18,7 +18,8 @@ def report(
         Path, typer.Option("--output", metavar="FILE", help="Where the report goes: FILE.html (a page), FILE.xlsx (a workbook), FILE.csv.zip (tables).")
     ],
     measured: Annotated[
-        Path | None, typer.Option("--measured", metavar="MEASURED", help="Published measurements, as `validate` reads them, to lay over the frontiers.")
+        Path | None,
+        typer.Option("--measured", metavar="MEASURED", help="Measurements, as `validate` reads them, to lay over the frontiers in place of the catalogue's."),
     ] = None,
     catalog: Catalog = None,
     quiet: Quiet = False,

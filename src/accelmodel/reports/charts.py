@@ -40,7 +40,10 @@ class Axis:
 
 @dataclass(frozen=True)
 class Series:
-    """Numbers of one name: places (numbers or categories), values, what is said of each, and where known the ends of its range."""
+    """Numbers of one name: places (numbers or categories), values, what is said of each, and where known the ends of its range.
+
+    `of` is the place of the series that its dots belong to, whose colour and symbol they have.
+    """
 
     name: str
     x: Sequence[Any]
@@ -49,6 +52,7 @@ class Series:
     low: Sequence[float | None] | None = None
     high: Sequence[float | None] | None = None
     dots: bool = False
+    of: int | None = None
 
 
 @dataclass(frozen=True)

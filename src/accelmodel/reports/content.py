@@ -42,9 +42,6 @@ _LOADS = {
 }
 MOST_ROWS = 100_000  # of which words and charts are made
 _BATCH = 10_000
-NO_MEASUREMENTS = (
-    "Published measurements do not ship with the program, so that none stand in the charts; --measured FILE lays those of a file over the frontier."
-)
 
 
 @dataclass(frozen=True)
@@ -158,7 +155,8 @@ class Content:
 
 
 def content(run: Run | Path | str, measured: Path | str | None = None, catalog: Library | None = None) -> Content:
-    """What is to be said of a run, or of the folder that it was saved to; `measured` is a file of published measurements to lay over its frontiers.
+    """What is to be said of a run, or of the folder that it was saved to; `measured` is a file of measurements to lay over its frontiers in place of the
+    catalogue's published ones.
 
     InputError where the folder holds no run, or not all of it.
     """
@@ -168,13 +166,10 @@ def content(run: Run | Path | str, measured: Path | str | None = None, catalog: 
     with saved.context() as context:
         studies = tuple(one for name in document["studies"] for one in (_study(saved, name), *_others(saved, name)))
         missing += [f"{one.name} has {one.table.num_rows:,} rows, too many for words and charts." for one in studies if one.table.num_rows > MOST_ROWS]
-        if measured is not None:
-            from accelmodel.reports.overlay import overlaid
+        from accelmodel.reports.overlay import overlaid
 
-            studies, found = overlaid(studies, measured, catalog)
-            missing.append(found)
-        elif any(chart.kind == "line" and chart.title.startswith("Cost against speed") for study in studies for chart in study.charts):
-            missing.append(NO_MEASUREMENTS)
+        studies, found = overlaid(studies, measured, catalog)
+        missing += found
         roofline = _roofline(context, missing)
         inputs, accuracy = _basis(context, saved, missing)
         dates = _price_dates(studies)

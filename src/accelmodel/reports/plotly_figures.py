@@ -94,6 +94,7 @@ def _told(words: Sequence[str]) -> dict[str, Any]:
 def _line(one: Series, place: int, chart: Chart) -> list[dict[str, Any]]:
     found = _told(one.words)
     del found["textposition"]
+    place = place if one.of is None else one.of
     many = len(one.x) > 40
     mode = "markers" if one.dots else "lines" if many or chart.kind == "scatter" else "lines+markers"
     return [

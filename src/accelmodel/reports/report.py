@@ -20,8 +20,8 @@ def report(run: Run | Path | str, output: Path | str, *, measured: Path | str | 
     """Write a report of a run, or of the folder that it was saved to; returns where it lies.
 
     `output` ends in .html (one page that needs no network), .xlsx (a workbook with live formulas for the last steps of the money) or .csv.zip (every table as
-    CSV, with units and what the run rests on). `measured` is a file of published measurements, as `validate` reads them, to lay over the run's frontiers;
-    `catalog` says what the names in it mean, and nothing else: the run has its own entries, as it read them.
+    CSV, with units and what the run rests on). `measured` is a file of measurements, as `validate` reads them, to lay over the run's frontiers in place of the
+    catalogue's published ones; `catalog` says where those are and what the names in them mean, and nothing else: the run has its own entries, as it read them.
     InputError for another ending, a folder without a run, a file that cannot be written; nothing half-written is left.
     """
     path = Path(output)

@@ -253,11 +253,8 @@ class _Writer:
             for at, (category, value) in enumerate(zip(categories, values, strict=True)):
                 self._put(data, row + 3 + at, column, category)
                 self._put(data, row + 3 + at, column + 1, value)
-            colour = {"color": COLOURS[place % len(COLOURS)]}
             ranges = {"categories": ["Chart data", row + 3, column, last, column], "values": ["Chart data", row + 3, column + 1, last, column + 1]}
-            look: dict[str, Any] = {"line": colour, "marker": {"type": "automatic"}} if kind == "scatter" else {"fill": colour}
-            look |= {"overlap": 100} if chart.kind == "tornado" else {}
-            native.add_series({"name": ["Chart data", row + 1, column], **ranges, **look})
+            native.add_series({"name": ["Chart data", row + 1, column], **ranges, **_look(chart, kind, name, place)})
             column += 3
         native.set_title({"name": f"{study}: {chart.title}", "name_font": {"size": 11}, "overlay": False})
         across = chart.kind in _ACROSS
@@ -276,6 +273,17 @@ class _Writer:
 
 _ACROSS = ("bar", "range", "tornado")
 _SUBTYPES = {"line": {"subtype": "straight_with_markers"}, "scatter": {"subtype": "straight_with_markers"}, "stack": {"subtype": "stacked"}}
+
+
+def _look(chart: Chart, kind: str, name: str, place: int) -> dict[str, Any]:
+    """Colour, line and markers of a native series; dots are joined by no line."""
+    dots = next((one for one in chart.series if one.name == name and one.dots), None)
+    colour = {"color": COLOURS[(place if dots is None or dots.of is None else dots.of) % len(COLOURS)]}
+    if kind != "scatter":
+        return {"fill": colour} | ({"overlap": 100} if chart.kind == "tornado" else {})
+    if dots is None:
+        return {"line": colour, "marker": {"type": "automatic"}}
+    return {"line": {"none": True}, "marker": {"type": "circle", "border": colour, "fill": {"none": True}}}
 
 
 def _series_of(chart: Chart) -> Iterator[tuple[str, Sequence[Any], Sequence[Any]]]:

@@ -85,6 +85,11 @@ def labels(cell: Cell, rows: int) -> dict[str, Any]:
     return {"case": constant(cell.case or cell.replica.system.name, rows)} | replica_labels(cell.replica, rows)
 
 
+def most_weights(of: Replica) -> str:
+    """Dtype of most of a replica's weights: of the experts where there are some."""
+    return of.weight_dtype("expert" if "moe" in of.model.architecture.kind_counts else "ffn")
+
+
 def replica_labels(of: Replica, rows: int) -> dict[str, Any]:
     """Columns that say which replica a row is about."""
     text = {
@@ -93,7 +98,7 @@ def replica_labels(of: Replica, rows: int) -> dict[str, Any]:
         "accelerator": of.accelerator.name,
         "engine": of.engine,
         "mode": of.serving.mode,
-        "weights": of.weight_dtype("expert" if "moe" in of.model.architecture.kind_counts else "ffn"),
+        "weights": most_weights(of),
         "kv": of.kv_dtype,
     }
     numbers = {"accelerators": of.accelerators, "tensor_parallel": of.parallelism.tensor, "expert_parallel": of.parallelism.expert}
