@@ -139,8 +139,8 @@ def test_every_shipped_scenario_opens(client: FlaskClient):
 def test_open_add_rename_remove_and_the_address(client: FlaskClient):
     more = asked(client, "open", text=TEXT, add=True)
     assert more["names"] == ["h100", "b200", "trainium2", "alternative-4"]
-    named = asked(client, "open", text=more["text"], rename="3", name="<b>mine</b>")
-    assert "<b>" not in named["cards"] + named["table"] + named["answer"]
+    assert "is no name: small letters" in asked(client, "open", expect=422, text=more["text"], rename="3", name="<b>mine</b>")["message"]
+    assert asked(client, "open", text=more["text"], rename="3", name=" My own ")["names"][3] == "my-own"
     other = asked(client, "open", text=more["text"], rename="3", name="mine")
     assert asked(client, "open", link=other["link"])["text"] == other["text"]
     assert asked(client, "open", text=other["text"], remove="3")["names"] == ["h100", "b200", "trainium2"]

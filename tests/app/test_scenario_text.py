@@ -130,6 +130,37 @@ def test_no_more_than_six():
         document.added(text)
 
 
+HEAD = 'title = "x"\n'
+BASE_KEYS = 'model = "llama-3.1-8b"\ninput_tokens = 1000\noutput_tokens = 200\n'
+AWKWARD = {
+    "inline tables": HEAD + 'base = { model = "m" }\ncases = { a = { system = "s" }, b = { system = "t" } }\nstudies = { p = { kind = "points" } }\n',
+    "dotted keys": HEAD + 'base.model = "m"\ncases.a.system = "s"\ncases.b.system = "t"\nstudies.p.kind = "points"\n',
+    "tables out of order": HEAD + f'[cases.a]\nsystem = "s"\n[studies.p]\nkind = "points"\n[base]\n{BASE_KEYS}[cases.b]\nsystem = "t" # end\n',
+    "lines of another system": (HEAD + f'[base]\n{BASE_KEYS}[cases.a]\nsystem = "s"\n[cases.b]\nsystem = "t"\n').replace("\n", "\r\n"),
+    "no base": HEAD + '[cases.a]\nsystem = "s"\n[cases.b]\nsystem = "t"\n',
+}
+
+
+@pytest.mark.parametrize("text", AWKWARD.values(), ids=AWKWARD)
+def test_whatever_way_a_file_is_written_it_says_after_a_change_what_was_meant(text: str):
+    read = tomllib.loads(text)
+    assert tomllib.loads(document.edited(text, {("base", "occupancy"): 0.4})) == read | {"base": {**read.get("base", {}), "occupancy": 0.4}}
+    studies = read.get("studies", {}) | {"price": {"kind": "waterfall"}}
+    assert tomllib.loads(document.edited(text, {("studies", "price", "kind"): "waterfall"})) == read | {"studies": studies}
+    more = tomllib.loads(document.added(text))
+    assert more == read | {"cases": {**read["cases"], "alternative-3": {"system": "t"}}}
+    assert list(more["cases"]) == ["a", "b", "alternative-3"]
+    assert list(tomllib.loads(document.renamed(text, "a", "z"))["cases"].items()) == [("z", {"system": "s"}), ("b", {"system": "t"})]
+    assert tomllib.loads(document.without(text, "a")) == read | {"cases": {"b": {"system": "t"}}}
+
+
+@pytest.mark.parametrize(("text", "key"), [("base = 4", "base"), ("cases = 3", "cases"), ("[cases]\na = 3", "cases.a"), ("studies = [1]", "studies")])
+def test_what_must_be_a_table_is_one(text: str, key: str):
+    with pytest.raises(am.InputError, match="must be a table") as raised:
+        document.parsed(text)
+    assert raised.value.key == key
+
+
 @pytest.mark.parametrize("value", ["/etc/passwd", "..\\secret", "mine.toml", "trace.PARQUET", "./x"])
 def test_a_scenario_from_elsewhere_names_no_files_of_this_machine(value: str):
     for key in (("base", "model"), ("cases", "a", "system"), ("studies", "shock", "reference")):

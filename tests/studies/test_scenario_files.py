@@ -211,7 +211,7 @@ def test_a_folder_that_cannot_be_written_to_is_refused(tmp_path):
         (GOOD + 'colums = ["fits"]\n', "studies.points.colums", "did you mean 'columns'?"),
         (GOOD.replace(HEAD, ""), "title", "is missing"),
         (HEAD + BASE, "studies", "is missing"),
-        (GOOD + "[cases.A]\n", None, "String should match pattern"),
+        (GOOD + "[cases.A]\n", "cases.A", "'A' is no name: small letters"),
         # Values
         (GOOD.replace("concurrency = 8", "concurrency = -8"), "base.concurrency", "greater than 0"),
         (GOOD.replace("concurrency = 8", "concurrency = nan"), "base.concurrency", "finite number"),

@@ -6,9 +6,10 @@ import base64
 import binascii
 import tomllib
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from accelmodel.catalog.figures import no_name
 from accelmodel.errors import InputError
 
 ALTERNATIVES = 6  # that are compared side by side
@@ -31,13 +32,15 @@ def parsed(text: str) -> dict[str, Any]:
         found = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise InputError(f"is no TOML: {error}", key="scenario") from None
+    for key, value in ((key, found[key]) for key in ("base", "cases", "studies", "axes") if key in found):
+        inner = value.items() if key in ("cases", "studies") and isinstance(value, dict) else ()
+        for name, one in ((key, value), *((f"{key}.{name}", one) for name, one in inner)):
+            if not isinstance(one, dict):
+                raise InputError("must be a table of keys", key=name)
     for path, value in _texts(found, ()):
         if path[-1] not in _FREE and ("/" in value or "\\" in value or value.casefold().endswith(_ENDINGS)):
-            raise InputError(
-                "names a file; the explorer knows names of the catalogue: start it with --catalog FOLDER for entries of your own",
-                key=".".join(path),
-                value=value,
-            )
+            message = "names a file; the explorer knows names of the catalogue: start it with --catalog FOLDER for entries of your own"
+            raise InputError(message, key=".".join(path), value=value)
     return found
 
 
@@ -55,30 +58,51 @@ def _texts(value: Any, path: Path) -> Iterator[tuple[Path, str]]:
 
 def edited(text: str, changes: Mapping[Path, Any]) -> str:
     """The text with keys set, or taken out where the value is None; what does not change keeps its place and comments."""
-    import tomlkit
 
-    document = tomlkit.parse(text)
-    for path, value in changes.items():
-        *tables, key = path
-        place: Any = document
-        for name in tables:
-            if name not in place:
-                if value is None:
-                    break
-                place[name] = tomlkit.table(is_super_table=name == tables[0] and len(tables) > 1)
-            place = place[name]
-        else:
-            if value is not None:
-                place[key] = value
-            elif key in place:
-                del place[key]
-    return tomlkit.dumps(document)
+    def change(document: Any, new: Callable[..., Any]) -> None:
+        for path, value in changes.items():
+            _set(document, path, value, new)
+
+    return _rewritten(text, change)
+
+
+def _set(document: Any, path: Path, value: Any, new: Callable[..., Any]) -> None:
+    *tables, key = path
+    place = document
+    for name in tables:
+        if name not in place:
+            if value is None:
+                return
+            place[name] = new(name == tables[0] and len(tables) > 1)
+        place = place[name]
+    if value is not None:
+        place[key] = value
+    else:
+        place.pop(key, None)
+
+
+def _rewritten(text: str, change: Callable[[Any, Callable[..., Any]], None]) -> str:
+    """The text after a change, comments kept; a file of which that cannot be done faithfully (dotted keys, tables out of order) is written anew, without."""
+    import tomlkit
+    from tomlkit.exceptions import TOMLKitError
+
+    meant = tomllib.loads(text)
+    change(meant, lambda _above: {})
+    try:
+        document = tomlkit.parse(text)
+        change(document, tomlkit.table)
+        found = tomlkit.dumps(document)
+        read = tomllib.loads(found)
+        if read == meant and cases(read) == cases(meant):
+            return found
+    except (TOMLKitError, ValueError, TypeError, LookupError):  # the library stumbles over some layouts
+        pass
+    return tomlkit.dumps(meant)
 
 
 def cases(document: Mapping[str, Any]) -> list[str]:
     """Names of the alternatives."""
-    found = document.get("cases")
-    return list(found) if isinstance(found, dict) else []
+    return list(document.get("cases", {}))
 
 
 def added(text: str) -> str:
@@ -98,20 +122,20 @@ def without(text: str, case: str) -> str:
 
 
 def renamed(text: str, case: str, name: str) -> str:
-    """The text with an alternative under another name, at its place; InputError where the name is taken or a study names the old one."""
-    import tomlkit
-
-    if name in cases(parsed(text)):
-        raise InputError("is the name of another alternative", key="cases", value=name)
+    """The text with an alternative under another name, at its place; InputError where the name is none, or taken, or a study names the old one."""
+    if wrong := no_name(name) or (name in cases(parsed(text)) and "is the name of another alternative"):
+        raise InputError(wrong, key="cases", value=name)
     _check_unnamed(text, case)
-    document = tomlkit.parse(text)
-    table: Any = document["cases"]
-    kept = [(name if key == case else key, table[key]) for key in list(table)]
-    for key in list(table):
-        del table[key]
-    for key, value in kept:
-        table[key] = value
-    return tomlkit.dumps(document)
+
+    def change(document: Any, _new: Callable[..., Any]) -> None:
+        table = document["cases"]
+        kept = [(name if key == case else key, table[key]) for key in list(table)]
+        for key in list(table):
+            del table[key]
+        for key, value in kept:
+            table[key] = value
+
+    return _rewritten(text, change)
 
 
 def _check_unnamed(text: str, case: str) -> None:

@@ -75,7 +75,7 @@ class Explorer:
         if "remove" in asked:
             return document.without(text, known[int(asked["remove"])])
         if "rename" in asked:
-            return document.renamed(text, known[int(asked["rename"])], str(asked["name"]).strip())
+            return document.renamed(text, known[int(asked["rename"])], str(asked["name"]).strip().casefold().replace(" ", "-"))
         return text
 
     def answer(self, asked: Asked) -> dict[str, Any]:

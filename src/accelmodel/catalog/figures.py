@@ -162,7 +162,14 @@ class Source(Strict):
 
 
 Record = TypeVar("Record", bound=BaseModel)
-Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.\-]*$")]
+_NAME = r"^[a-z0-9][a-z0-9.\-]*$"
+Name = Annotated[str, Field(pattern=_NAME)]
+
+
+def no_name(text: object) -> str:
+    """What is said of a text that is no name of the project's; empty for one that is."""
+    fits = isinstance(text, str) and re.match(_NAME, text)
+    return "" if fits else f"{text!r} is no name: small letters, digits, '.' and '-', a letter or digit first"
 
 
 def named(kind: str) -> Any:
@@ -212,6 +219,8 @@ def input_error(error: ValidationError, record: type[BaseModel], file: object, a
     if fault["type"] in ("literal_error", "enum"):
         allowed = re.findall(r"'([^']+)'", str(fault.get("ctx", {}).get("expected", "")))
         return InputError(f"'{value}' is not known", file=file, key=key, value=value, allowed=allowed)
+    if fault["type"] == "string_pattern_mismatch" and fault.get("ctx", {}).get("pattern") == _NAME:
+        return InputError(no_name(value), file=file, key=key.removesuffix(".[key]"), value=value)
     shown = "" if isinstance(value, (dict, list, tuple)) or fault["type"] == "value_error" else f" (got {value!r})"
     return InputError(message + shown, file=file, key=key, value=value)
 
