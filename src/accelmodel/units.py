@@ -54,6 +54,7 @@ def registry() -> pint.UnitRegistry[float]:
     reg: pint.UnitRegistry[float] = pint.UnitRegistry(cache_folder=":auto:", on_redefinition="ignore")
     for line in _DEFINITIONS.strip().splitlines():
         reg.define(line)
+    reg._build_cache()  # what Pint worked out before knows bits and bytes as numbers without a dimension
     return reg
 
 
