@@ -69,8 +69,8 @@ def _number(key: str, words: str, stops: Sequence[float], absent: str = "", **ot
     return Control(key, words, stops=tuple(float(stop) for stop in stops), absent=absent, **others)
 
 
-def _share(key: str, words: str, absent: str = "", **others: Any) -> Control:
-    return Control(key, words, "%", _PERCENTS, 100.0, absent=absent, **others)
+def _share(key: str, words: str, absent: str = "", stops: Sequence[float] = _PERCENTS, **others: Any) -> Control:
+    return Control(key, words, "%", tuple(stops), 100.0, absent=absent, **others)
 
 
 def _fixed(key: str, words: str, values: Sequence[str]) -> Control:
@@ -109,14 +109,21 @@ REQUESTS = (
     _share("prefix_hit_fraction", "input found in the prefix cache", "workload's"),
 )
 ASKED = (
-    Control(LOAD_KIND, "load", choices="fixed", fixed=("concurrency", "requests_per_s", TARGETS), told="How much is asked of each replica."),
-    _number(LOAD_AMOUNT, "how many", _LOADS, "most", told="Requests at a time, or a second."),
+    Control(
+        LOAD_KIND,
+        "load",
+        choices="fixed",
+        fixed=("concurrency", "requests_per_s", TARGETS),
+        absent=f"{LOAD} requests at a time",
+        told="How much is asked of each replica.",
+    ),
+    _number(LOAD_AMOUNT, "how many", _LOADS, "none", told="Requests at a time, or a second."),
     _number("ttft_s", "time to first token", _SECONDS, "no target", unit="s"),
     _number("tpot_s", "time per output token", _TOKEN_SECONDS, "no target", unit="s"),
 )
 MONEY = (
     _fixed("books", "whose books", _BOOKS),
-    _share("occupancy", "occupancy"),
+    _share("occupancy", "occupancy", stops=_PERCENTS[1:]),
     _named("site", "site", "the usual one"),
     _named("owner", "owner", "the usual one"),
     _number("purchase_usd", "purchase of an accelerator with its server share", _USD, unit="USD"),
@@ -124,8 +131,8 @@ MONEY = (
     _fixed("attribution", "cost shared out by", get_args(Convention)),
 )
 PRICE = (
-    _share(DISCOUNT, "discount on the token price", "0", told="Taken off the list price where the price is walked down to the margin."),
-    _share(OVERHEAD, "overheads of revenue", told="From gross to operating margin."),
+    _share(DISCOUNT, "discount on the token price", "0", _PERCENTS[:-1], told="Taken off the list price where the price is walked down to the margin."),
+    _share(OVERHEAD, "overheads of revenue", stops=_PERCENTS[:-1], told="From gross to operating margin."),
 )
 PANELS = (
     ("Model and requests", (MODEL, *SHAPE[:2], *REQUESTS)),
@@ -134,7 +141,7 @@ PANELS = (
     ("Replica, where an alternative says nothing", (SYSTEM, ACCELERATORS, *SHAPE[2:])),
 )
 CARD = (SYSTEM, ACCELERATORS, HOURLY)
-CARD_MORE = (MODEL, *SHAPE, SOLD, *MONEY)
+CARD_MORE = (MODEL, *SHAPE, *REQUESTS, *ASKED[2:], SOLD, *MONEY)
 EVERY = {one.key: one for one in (*(control for _, panel in PANELS for control in panel), *CARD, *CARD_MORE)}
 
 
@@ -253,7 +260,7 @@ def _load_of(own: Mapping[str, Any]) -> tuple[str | None, Any]:
     for kind in ("concurrency", "requests_per_s"):
         if kind in own:
             return kind, _whole(own[kind])
-    return (TARGETS, None) if "ttft_s" in own or "tpot_s" in own else ("concurrency", LOAD)
+    return (TARGETS if "ttft_s" in own or "tpot_s" in own else None), None
 
 
 def _listed(own: Mapping[str, Any]) -> list[str]:
@@ -293,11 +300,17 @@ def changes(values: Mapping[str, Any], document: Mapping[str, Any], case: str | 
         else:
             found[(*at, key)] = value
     if moved & {LOAD_KIND, LOAD_AMOUNT}:
-        kind, amount = values[LOAD_KIND], _plain(values[LOAD_AMOUNT])
-        found |= {(*at, key): _whole(amount or LOAD) if key == kind else None for key in ("concurrency", "requests_per_s")}
+        found |= {(*at, key): value for key, value in _load(values[LOAD_KIND], _plain(values[LOAD_AMOUNT]), is_amount=LOAD_AMOUNT in moved).items()}
     if moved & {HOUR, TOKEN}:
         found[(*at, "offer")] = _offer(values, document, case, options)
     return found
+
+
+def _load(kind: str | None, amount: float | None, *, is_amount: bool) -> dict[str, float | None]:
+    """The keys of a load that two controls mean: an amount that was moved is of requests at a time where no kind is set, and emptied is none."""
+    if is_amount:
+        kind = None if amount is None else kind if kind == "requests_per_s" else "concurrency"
+    return {key: _whole(amount or LOAD) if key == kind else None for key in ("concurrency", "requests_per_s")}
 
 
 def _offer(values: Mapping[str, Any], document: Mapping[str, Any], case: str | None, options: Options) -> list[str] | None:

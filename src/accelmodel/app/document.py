@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 import tomllib
 import zlib
 from collections.abc import Callable, Iterator, Mapping
@@ -20,6 +21,9 @@ _ENDINGS = (".toml", ".json", ".parquet", ".csv", ".jsonl", ".gz", ".zip")
 _FREE = ("title", "description", "offer")  # keys whose text may hold a stroke
 _LOADS = ("concurrency", "requests_per_s")
 _ASKED = (*_LOADS, "ttft_s", "tpot_s")
+
+_NO_CASES = ("kind", "columns", "model", "system", "workload", "site", "owner", "offer", "tier", "shape", "reference")  # of studies' keys: name other things
+_MOST_LOADS = 200
 
 Path = tuple[str, ...]
 
@@ -38,10 +42,15 @@ def parsed(text: str) -> dict[str, Any]:
             if not isinstance(one, dict):
                 raise InputError("must be a table of keys", key=name)
     for path, value in _texts(found, ()):
-        if path[-1] not in _FREE and ("/" in value or "\\" in value or value.casefold().endswith(_ENDINGS)):
+        if path[-1] not in _FREE and _is_file(value):
             message = "names a file; the explorer knows names of the catalogue: start it with --catalog FOLDER for entries of your own"
             raise InputError(message, key=".".join(path), value=value)
     return found
+
+
+def _is_file(value: str) -> bool:
+    """Whether a text may name a file; `maker/model` is how models are published."""
+    return value.casefold().endswith(_ENDINGS) or "\\" in value or ("/" in value and not re.fullmatch(r"\w[\w.\-]*/\w[\w.\-]*", value))
 
 
 def _texts(value: Any, path: Path) -> Iterator[tuple[Path, str]]:
@@ -139,7 +148,7 @@ def renamed(text: str, case: str, name: str) -> str:
 
 
 def _check_unnamed(text: str, case: str) -> None:
-    named = [path for path, value in _texts(parsed(text).get("studies", {}), ("studies",)) if value == case]
+    named = [path for path, value in _texts(parsed(text).get("studies", {}), ("studies",)) if value == case and path[-1] not in _NO_CASES]
     if named:
         raise InputError(f"{'.'.join(named[0])} names the alternative '{case}': change the text of the file instead", key=f"cases.{case}", value=case)
 
@@ -167,10 +176,18 @@ def _with_load(own: Mapping[str, Any], base: Mapping[str, Any]) -> dict[str, Any
 
 def along_loads(document: Mapping[str, Any], chosen: list[str]) -> dict[str, Any]:
     """The scenario of some alternatives along the loads of the file's axis, or along our own."""
-    loads = document.get("axes", {}).get("concurrency", list(LOADS))
+    loads = _thinned(document.get("axes", {}).get("concurrency", list(LOADS)))
     situations = {name: {key: value for key, value in document["cases"][name].items() if key not in _LOADS} for name in chosen}
     axes = {"concurrency": loads}
     return {**_head(document), "base": document.get("base", {}), "cases": situations, "axes": axes, "studies": {"frontier": {"kind": "points"}}}
+
+
+def _thinned(loads: Any) -> Any:
+    """An axis' values, no more of them than a drawing shows."""
+    if isinstance(loads, Mapping):
+        steps = loads.get("steps")
+        return {**loads, "steps": min(steps, _MOST_LOADS)} if isinstance(steps, int) else loads
+    return loads[:: -(-len(loads) // _MOST_LOADS)] if isinstance(loads, list) and loads else loads
 
 
 def of_price(document: Mapping[str, Any], case: str | None) -> dict[str, Any]:
@@ -189,7 +206,8 @@ def price_study(document: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     for name, study in document.get("studies", {}).items():
         if isinstance(study, dict) and study.get("kind") == "waterfall":
             return name, study
-    return "price", {"kind": "waterfall"}
+    taken = document.get("studies", {})
+    return next(name for name in ("price", *(f"price-{count}" for count in range(2, len(taken) + 3))) if name not in taken), {"kind": "waterfall"}
 
 
 def packed(text: str) -> str:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
+import sys
 import tempfile
 import threading
+import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,6 +19,7 @@ from pathlib import Path
 from accelmodel.errors import InputError
 
 AT_ONCE = 4
+_LEFT_S = 60.0  # after which nobody asks for a job any more
 
 
 @dataclass
@@ -25,6 +29,7 @@ class Job:
     process: BaseProcess
     pipe: Connection
     file: str
+    asked_at: float
     doing: str = "starting"
     content: bytes | None = None
     wrong: str | None = None
@@ -46,6 +51,9 @@ class Jobs:
     def start(self, text: str, name: str, ending: str) -> str:
         """Run a scenario, all of its studies, and make a report of it; the job's name. InputError where too many are under way."""
         with self._lock:
+            for left in [key for key, job in self._running.items() if time.monotonic() - job.asked_at > _LEFT_S]:
+                self._running[left].process.terminate()
+                self._end(left)
             if len(self._running) >= AT_ONCE:
                 raise InputError(f"{AT_ONCE} reports are being made: wait for one, or stop it", key="report")
             context = multiprocessing.get_context("spawn")
@@ -54,7 +62,7 @@ class Jobs:
             process.start()
             there.close()
             key = uuid.uuid4().hex
-            self._running[key] = Job(process, here, f"{name}.{ending}")
+            self._running[key] = Job(process, here, f"{name}.{ending}", time.monotonic())
             return key
 
     def look(self, key: str) -> Job | None:
@@ -63,6 +71,7 @@ class Jobs:
             job = self._running.get(key)
             if job is None:
                 return None
+            job.asked_at = time.monotonic()
             _hear(job)
             if job.wrong is not None:
                 self._end(key)
@@ -113,6 +122,8 @@ def _hear(job: Job) -> None:
 def _make(pipe: Connection, text: str, name: str, ending: str, folders: tuple[Path, ...]) -> None:
     """What a job's process does; an interruption is the server's, which ends its jobs."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # which takes its folder away
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         pipe.send(("done", made(text, name, ending, folders, lambda message: pipe.send(("doing", message)))))
     except InputError as error:
@@ -121,8 +132,17 @@ def _make(pipe: Connection, text: str, name: str, ending: str, folders: tuple[Pa
         pipe.send(("wrong", f"a fault of ours: {type(error).__name__}: {error}"))
 
 
+def _end_with_parent() -> None:
+    """Nobody is left to take the report where the server is gone."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
 def made(text: str, name: str, ending: str, folders: tuple[Path, ...] = (), progress: Callable[[str], None] | None = None) -> bytes:
     """The report of a scenario as `accelmodel run` and `accelmodel report` make it."""
+    from accelmodel.app.live import without_file
     from accelmodel.catalog.library import Library
     from accelmodel.reports.report import report
     from accelmodel.studies.run import run
@@ -130,5 +150,8 @@ def made(text: str, name: str, ending: str, folders: tuple[Path, ...] = (), prog
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"{name}.toml"
         path.write_text(text, encoding="utf-8")
-        found = run(path, catalog=Library(*folders), progress=progress, output=Path(folder) / "run")
-        return report(found, Path(folder) / f"{name}.{ending}").read_bytes()
+        try:
+            found = run(path, catalog=Library(*folders), progress=progress, output=Path(folder) / "run")
+            return report(found, Path(folder) / f"{name}.{ending}").read_bytes()
+        except InputError as error:
+            raise without_file(error, path) from None

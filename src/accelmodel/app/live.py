@@ -88,12 +88,23 @@ class Live:
             why_not,
             tuple(table.columns_to_show),
             tuple(points),
-            tuple(words.answer("points", rows, table.summary)),
+            (*(f"At its load, {said}" for said in words.at_one_load(rows)), *(f"Along all loads, {said}" for said in words.answer("points", points, {}))),
             (*_loads(document, names), *table.notes),
             tuple(at_load.assumptions),
             _placed(drawn, FIGURES),
             tuple(documents.cases(document)[documents.ALTERNATIVES :]),
         )
+
+    def refused(self, text: str) -> str | None:
+        """Why a run would refuse the whole file before it began; None where it would not."""
+        with self._lock:
+            path = Path(self._folder.name) / "whole.toml"
+            path.write_text(text, encoding="utf-8")
+            try:
+                load(path, self.library)
+            except InputError as error:
+                return str(without_file(error, path))
+        return None
 
     def closer(self, text: str, case: str | None) -> Closer:
         """A closer look at one alternative, or at the base where there are none."""
@@ -134,7 +145,7 @@ class Live:
         try:
             return run(path, catalog=self.library)
         except InputError as error:
-            raise _without_file(error, path) from None
+            raise without_file(error, path) from None
 
     def _roofline(self, document: Mapping[str, Any], case: str | None) -> list[Chart]:
         from accelmodel.studies.roofline import roofline
@@ -156,7 +167,7 @@ def _loads(document: Mapping[str, Any], names: list[str]) -> list[str]:
     return [f"The file sets no load for {', '.join(found)}: {documents.LOAD} requests at a time are taken"] if found else []
 
 
-def _without_file(error: InputError, path: Path) -> InputError:
+def without_file(error: InputError, path: Path) -> InputError:
     """The error as one of the page, which shows no file of this name."""
     if error.file != str(path):
         return error

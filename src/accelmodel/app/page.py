@@ -36,7 +36,7 @@ _PAGE = """<!DOCTYPE html>
 <h1 id="title">accelmodel</h1>
 <div class="actions" role="toolbar" aria-label="The scenario">
 <label><span class="unseen">Open an example</span><select id="example"><option value="">Open an example</option>{examples}</select></label>
-<label class="button" tabindex="0">Open a file<input type="file" id="file" accept=".toml" class="unseen" tabindex="-1"></label>
+<label class="button" role="button" tabindex="0">Open a file<input type="file" id="file" accept=".toml" class="unseen" tabindex="-1"></label>
 <button type="button" id="save">Save scenario</button>
 <button type="button" id="copy">Copy link</button>
 {reports}
@@ -127,8 +127,8 @@ def _card(place: int, name: str, document: Mapping[str, Any], options: Options) 
     shown, more = ("".join(_control(one, document, name, options, str(place)) for one in some) for some in (controls.CARD, controls.CARD_MORE))
     return (
         f'<article class="card" aria-label="{said}"><div class="head">'
-        f'<label class="unseen" for="name-{place}">Name</label><input id="name-{place}" class="name" data-of="{place}" value="{said}" maxlength="60">'
-        f'<button type="button" class="remove" data-of="{place}" aria-label="Remove {said}">×</button></div>'
+        f'<label class="unseen" for="name-{place}">Name</label><input id="name-{place}" class="name" value="{said}" maxlength="60">'
+        f'<button type="button" class="remove" data-name="{said}" aria-label="Remove {said}">×</button></div>'
         f'<div class="headline" id="headline-{place}"></div>{shown}<details><summary>More settings</summary>{more}</details></article>'
     )
 
@@ -217,7 +217,7 @@ def table(view: View) -> str:
     body = "".join(_quantity(name, rows) for name in names)
     caption = "Each alternative at its load. The range below a value is the central 90 % of what the engine believes."
     inner = f'<caption>{caption}</caption><thead><tr><th scope="col">quantity</th>{heads}</tr></thead><tbody>{body}</tbody>'
-    return f'<div class="scroll" tabindex="0" role="region" aria-labelledby="table-head"><table>{inner}</table></div>'
+    return f'<div class="scroll" tabindex="0" aria-label="Side by side, to scroll"><table>{inner}</table></div>'
 
 
 def _quantities(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import re
+import signal
+import sys
 import time
 from collections.abc import Callable, Mapping
 from importlib.resources import files
@@ -26,6 +28,7 @@ _THREADS = 8
 _SCRIPTS = {"explorer.js": "text/javascript", "explorer.css": "text/css"}
 _HEADERS = {
     "Content-Security-Policy": "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; base-uri 'none'; form-action 'none'",
+    "X-Frame-Options": "DENY",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
 }
@@ -55,13 +58,17 @@ class Explorer:
 
     def page(self) -> str:
         """The page, with the scenarios to open."""
-        return page.page({name: str(read_toml(path).get("title", name)) for name, path in sorted(self._shipped.items())})
+        return page.page({name: _title(path) for name, path in sorted(self._shipped.items())})
 
     def open(self, asked: Asked) -> dict[str, Any]:
         """A scenario by its address (`link`), an `example`, its `text`, or the `text` with an alternative more (`add`), fewer (`remove`) or by another name."""
         text = self._opened(asked)
         read = document.parsed(text)
-        return {"text": text, "panels": page.panels(read, self._options), "cards": page.cards(read, self._options)} | self.answer({"text": text})
+        try:
+            parts = {"panels": page.panels(read, self._options), "cards": page.cards(read, self._options)}
+        except (TypeError, AttributeError, ValueError, OverflowError) as error:  # no value that a control could show
+            raise InputError(self._live.refused(text) or f"cannot be shown: {error}") from None
+        return parts | self.answer({"text": text})
 
     def _opened(self, asked: Asked) -> str:
         if asked.get("link"):
@@ -72,10 +79,10 @@ class Explorer:
         known = document.cases(document.parsed(text))
         if asked.get("add"):
             return document.added(text)
-        if "remove" in asked:
-            return document.without(text, known[int(asked["remove"])])
-        if "rename" in asked:
-            return document.renamed(text, known[int(asked["rename"])], str(asked["name"]).strip().casefold().replace(" ", "-"))
+        if asked.get("remove") in known:
+            return document.without(text, asked["remove"])
+        if asked.get("rename") in known:
+            return document.renamed(text, asked["rename"], str(asked["name"]).strip().casefold().replace(" ", "-"))
         return text
 
     def answer(self, asked: Asked) -> dict[str, Any]:
@@ -88,12 +95,14 @@ class Explorer:
             changed |= controls.changes(values, read, _case(of, read), self._options)
         text = document.edited(text, changed) if changed else text
         read = document.parsed(text)
-        found = {"text": text, "link": document.packed(text), "title": str(read.get("title", "accelmodel")), "choices": self._choices(moved, read)}
+        found = {"text": text, "link": document.packed(text), "title": str(read.get("title", "accelmodel")), "set": self._set(moved, read)}
+        refused = self._live.refused(text)
         try:
             view = self._live.view(text)
         except InputError as error:
-            return found | {"message": _unanswered(error, read)}
+            return found | {"message": _unanswered(refused or str(error), read)}
         return found | {
+            "message": f"A run or a report of this file is refused: {refused}" if refused else "",
             "names": view.names,
             "headlines": [page.headline(name, view) for name in view.names],
             "answer": page.answer(view),
@@ -103,12 +112,17 @@ class Explorer:
             "seconds": time.perf_counter() - begun,
         }
 
-    def _choices(self, moved: Mapping[str, Mapping[str, Any]], read: Mapping[str, Any]) -> dict[str, str]:
-        """Offers of systems and models that were just picked, by the id of their control."""
-        found = {}
+    def _set(self, moved: Mapping[str, Mapping[str, Any]], read: Mapping[str, Any]) -> dict[str, Any]:
+        """What other controls show now, by their id: offers of a system or model that was just picked, and the two sides of a load."""
+        found: dict[str, Any] = {}
         for of, values in moved.items():
             for key in [offers for picked, offers in (("system", controls.HOUR), ("model", controls.TOKEN)) if picked in values]:
-                found[page.element(of, key)] = page.choices(EVERY[key], read, _case(of, read), self._options)
+                parts = (of, *(map(str, range(len(document.cases(read)[: document.ALTERNATIVES]))) if of == BASE else ()))
+                found |= {page.element(part, key): page.choices(EVERY[key], read, _case(part, read), self._options) for part in parts}
+            if {controls.LOAD_KIND, controls.LOAD_AMOUNT, "ttft_s", "tpot_s"} & values.keys() and of == BASE:
+                kind, amount = EVERY[controls.LOAD_KIND], EVERY[controls.LOAD_AMOUNT]
+                found[page.element(of, kind.key)] = page.choices(kind, read, None, self._options)
+                found[page.element(of, amount.key)] = controls.value_of(amount, read, None, self._options)
         return found
 
     def closer(self, asked: Asked) -> dict[str, Any]:
@@ -137,11 +151,18 @@ class Explorer:
         return {}
 
 
-def _unanswered(error: InputError, read: Mapping[str, Any]) -> str:
+def _unanswered(error: str, read: Mapping[str, Any]) -> str:
     """Why the page has no numbers, and where the file's own are."""
     studies = ", ".join(read.get("studies", {}))
     own = f" The page shows replicas under a load; what the file asks for ({studies}) is in its reports." if studies else ""
     return f"No numbers here: {error}.{own}"
+
+
+def _title(path: Path) -> str:
+    try:
+        return str(read_toml(path).get("title", path.stem))
+    except InputError:
+        return "cannot be read"
 
 
 def _case(of: str, read: Mapping[str, Any]) -> str | None:
@@ -207,7 +228,7 @@ def _answered(verb: Callable[[Asked], dict[str, Any]], asked: Asked) -> tuple[di
         return verb(asked), 200
     except InputError as error:
         return {"message": str(error)}, 422
-    except (KeyError, IndexError, TypeError, ValueError) as error:
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
         return {"message": f"a question that the page does not ask: {type(error).__name__}: {error}"}, 400
 
 
@@ -223,6 +244,8 @@ def serve(folders: tuple[Path, ...], scenario: str | None, host: str, port: int,
             server = waitress.create_server(build(explorer, is_local=host in LOOPBACK), host=host, port=port, threads=_THREADS, ident=None)
         except (OSError, ValueError) as error:
             raise InputError(f"cannot listen at {host}:{port}: {getattr(error, 'strerror', None) or error}", key="--port", value=port) from None
-        tell(f"http://{host}:{server.effective_port}")
+        tell(f"http://{f'[{host}]' if ':' in host else host}:{server.effective_port}")
+        for ending in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(ending, lambda *_: sys.exit())  # so that nothing under way is left behind
         with contextlib.closing(server):
             server.run()

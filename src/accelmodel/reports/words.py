@@ -67,7 +67,14 @@ def _sweep(rows: Sequence[Row], summary: Mapping[str, Any]) -> Iterator[str]:
         yield f"Of these rows {found}"
 
 
-def _of_model(rows: Sequence[Row]) -> str:
+def at_one_load(rows: Sequence[Row]) -> list[str]:
+    """The cheapest of some alternatives at one load each, by model."""
+    models = dict.fromkeys(row.get("model") for row in rows)
+    found = {model: _of_model([row for row in rows if row.get("model") == model], is_frontier=False) for model in models}
+    return [(f"{model}: " if len(models) > 1 else "") + said for model, said in found.items() if said]
+
+
+def _of_model(rows: Sequence[Row], *, is_frontier: bool = True) -> str:
     best = _least(rows, "cost_usd_per_mtok")
     if best is None:
         return ""
@@ -76,7 +83,7 @@ def _of_model(rows: Sequence[Row]) -> str:
     said += f": {_within(best, 'cost_usd_per_mtok')}"
     said += f", {number(speed)} tokens/s per user" if speed is not None else ""
     said += f", margin {_within(best, 'margin_fraction')}" if margin is not None else ""
-    return f"{said}.{_at_speed(rows, best)}"
+    return f"{said}.{_at_speed(rows, best) if is_frontier else ''}"
 
 
 def _at_load(row: Row) -> str:

@@ -1,13 +1,21 @@
-// The page's own part: it sends what was moved with the scenario's text, and shows what comes back.
+// The page's own part: it sends what was moved with the scenario's text, and shows what comes back. Whatever is asked is asked in turn.
 "use strict";
 const $ = (id) => document.getElementById(id);
 let text = null; // the scenario, as its file
 let moved = {}; // controls that moved since the last question: of -> control -> value
-let asking = false;
+let turn = Promise.resolve();
+let isQueued = false; // whether a question about what was moved waits for its turn
 let job = null;
 
+class Unheard extends Error {}
+
 async function ask(verb, question) {
-  const response = await fetch(verb, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(question) });
+  let response;
+  try {
+    response = await fetch(verb, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(question) });
+  } catch {
+    throw new Unheard("The explorer's server does not answer; was it ended?");
+  }
   const answer = await response.json().catch(() => ({ message: `the explorer's server answered ${response.status}` }));
   if (!response.ok) throw new Error(answer.message);
   return answer;
@@ -21,33 +29,58 @@ async function guarded(work) {
   try {
     await work();
   } catch (error) {
-    say(error instanceof TypeError ? "The explorer's server does not answer; was it ended?" : error.message);
+    say(error.message);
   }
 }
+
+// One thing after the other, so that each begins with the text that the one before has left.
+const inTurn = (work) => (turn = turn.then(() => guarded(work)));
 
 // Scenarios
 
 async function open(question) {
+  const had = new Set([...document.querySelectorAll("#cards details[open], #panels details[open]")].map(called));
+  const focused = document.activeElement?.id;
   const answer = await ask("open", question);
+  const isFirst = text === null;
   moved = {};
   $("panels").innerHTML = answer.panels;
   $("cards").innerHTML = answer.cards;
   document.querySelectorAll("input[type=range]").forEach(place);
+  if (!isFirst) document.querySelectorAll("#cards details, #panels details").forEach((one) => (one.open = had.has(called(one))));
   // A narrow screen shows the answer sooner where the groups of controls are closed.
-  if (matchMedia("(max-width: 800px)").matches) document.querySelectorAll("#panels > details").forEach((one) => (one.open = false));
+  else if (matchMedia("(max-width: 800px)").matches) document.querySelectorAll("#panels > details").forEach((one) => (one.open = false));
+  if (focused && document.activeElement === document.body) $(focused)?.focus();
+  if (answer.message) empty();
+  $("text").dataset.typed = "";
   show(answer);
+}
+
+const called = (details) => `${details.closest(".card")?.getAttribute("aria-label") ?? ""}/${details.firstElementChild.textContent}`;
+
+function empty() {
+  for (const id of ["answer", "table", "closer", "closer-missing", "others"]) $(id).replaceChildren();
+  document.querySelectorAll("figure").forEach((one) => (one.hidden = true));
+  for (const name of Object.keys(drawn)) delete drawn[name];
 }
 
 function show(answer) {
   text = answer.text;
-  if (document.activeElement !== $("text")) $("text").value = text;
-  history.replaceState(null, "", "#" + answer.link);
+  if (!$("text").dataset.typed) $("text").value = text;
+  try {
+    history.replaceState(null, "", "#" + answer.link);
+  } catch {} // a browser may refuse many in a short time; the next one sets it
   $("title").textContent = document.title = answer.title;
   say(answer.message);
-  for (const [id, options] of Object.entries(answer.choices)) $(id).innerHTML = options;
+  for (const [id, value] of Object.entries(answer.set)) {
+    const control = $(id);
+    if (!control || control === document.activeElement) continue;
+    if (control.type === "number") (control.value = value ?? ""), place(control.nextElementSibling);
+    else control.innerHTML = value;
+  }
   document.body.dataset.answers = String(Number(document.body.dataset.answers || 0) + 1);
-  document.body.classList.toggle("stale", Boolean(answer.message));
-  if (answer.message) return;
+  document.body.classList.toggle("stale", !answer.names);
+  if (!answer.names) return;
   answer.headlines.forEach((headline, of) => $(`headline-${of}`) && ($(`headline-${of}`).innerHTML = headline));
   $("answer").innerHTML = answer.answer;
   $("table").innerHTML = answer.table;
@@ -69,6 +102,8 @@ const drawn = {}; // figure -> what it shows, as JSON
 const wanted = {};
 let later = 0;
 function draw(figures) {
+  // All are shown before one is drawn: how wide each is depends on which stand beside it.
+  for (const [name, found] of Object.entries(figures)) $(`figure-${name}`).hidden = !found;
   Object.assign(wanted, figures);
   requestAnimationFrame(() => setTimeout(() => redraw(isSeen))); // numbers are seen first
   clearTimeout(later);
@@ -86,10 +121,8 @@ function redraw(now) {
     delete wanted[name];
     const [head, chart, caption] = $(`figure-${name}`).children;
     const json = JSON.stringify(found);
-    if (json === drawn[name]) continue;
+    if (json === drawn[name] || !found) continue;
     drawn[name] = json;
-    $(`figure-${name}`).hidden = !found;
-    if (!found) continue;
     head.textContent = found.title;
     caption.textContent = found.caption;
     chart.setAttribute("aria-label", found.alternative);
@@ -107,6 +140,7 @@ async function look() {
     for (let seen = null; seen !== text + $("closer").value; ) {
       seen = text + $("closer").value;
       const answer = await ask("closer", { text, case: $("closer").value });
+      if (seen !== text + $("closer").value) continue;
       $("closer-missing").textContent = answer.missing;
       draw(answer.figures);
     }
@@ -122,53 +156,75 @@ function place(slider) {
   const number = slider.previousElementSibling.value;
   const near = number === "" ? (stops.length - 1) >> 1 : stops.reduce((best, stop, at) => (Math.abs(stop - number) < Math.abs(stops[best] - number) ? at : best), 0);
   slider.value = near;
+  slider.ariaValueText = number === "" ? "not set" : number;
 }
 
-async function move(control) {
+function move(control) {
   const { of, control: key } = control.dataset;
-  const number = control.type === "number";
-  if (number && control.value === "" && control.validity.badInput) return;
-  (moved[of] ??= {})[key] = control.value === "" ? null : number ? Number(control.value) : control.value;
-  if (asking) return; // what moved meanwhile goes with the next question
-  asking = true;
+  const isNumber = control.type === "number";
+  if (isNumber && control.validity.badInput) return;
+  (moved[of] ??= {})[key] = control.value === "" ? null : isNumber ? Number(control.value) : control.value;
+  if (isQueued) return; // what moves meanwhile goes along
+  isQueued = true;
+  inTurn(answer);
+}
+
+async function answer() {
+  const waiting = moved;
+  moved = {};
+  isQueued = false;
+  if (!Object.keys(waiting).length) return;
   try {
-    while (Object.keys(moved).length) {
-      const question = { text, moved };
-      moved = {};
-      show(await ask("answer", question));
-    }
-  } finally {
-    asking = false;
+    show(await ask("answer", { text: await typed(), moved: waiting }));
+  } catch (error) {
+    if (error instanceof Unheard) moved = { ...waiting, ...moved }; // it goes with the next question
+    throw error;
   }
 }
 
+// The text with what somebody typed into it and did not apply yet.
+async function typed() {
+  if (!$("text").dataset.typed) return text;
+  await open({ text: $("text").value });
+  return text;
+}
+
+let typing = 0;
 document.addEventListener("input", ({ target }) => {
   if (target.type === "range") {
     const number = target.previousElementSibling;
     number.value = JSON.parse(target.dataset.stops)[target.value];
-    guarded(() => move(number));
-  } else if (target.dataset.control) {
-    if (target.type === "number") place(target.nextElementSibling);
-    guarded(() => move(target));
-  }
+    target.ariaValueText = number.value;
+    move(number);
+  } else if (target.type === "number") {
+    place(target.nextElementSibling);
+    clearTimeout(typing);
+    typing = setTimeout(() => move(target), 250); // 0.05 is not 0 on its way
+  } else if (target.dataset.control) move(target);
+  else if (target === $("text")) target.dataset.typed = target.value === text ? "" : "yes";
 });
 document.addEventListener("change", ({ target }) => {
-  if (target.className === "name") guarded(() => open({ text, rename: target.dataset.of, name: target.value }).catch((error) => (restore(target), Promise.reject(error))));
+  if (target.className !== "name" || target.value.trim() === target.defaultValue) return;
+  inTurn(async () => {
+    try {
+      await open({ text: await typed(), rename: target.defaultValue, name: target.value });
+    } catch (error) {
+      target.value = target.defaultValue;
+      throw error;
+    }
+  });
 });
 document.addEventListener("click", ({ target }) => {
-  if (target.className === "remove") guarded(() => open({ text, remove: target.dataset.of }));
-  if (target.className === "report") guarded(() => report(target.dataset.ending));
+  if (target.className === "remove") inTurn(async () => open({ text: await typed(), remove: target.dataset.name }));
+  if (target.className === "report") inTurn(() => report(target.dataset.ending));
 });
-function restore(field) {
-  field.value = field.defaultValue;
-}
 $("closer").addEventListener("change", () => guarded(look));
-$("add").addEventListener("click", () => guarded(() => open({ text, add: true })));
-$("apply").addEventListener("click", () => guarded(() => open({ text: $("text").value })));
-$("example").addEventListener("change", ({ target }) => guarded(() => open({ example: target.value })));
-$("file").addEventListener("change", ({ target }) => guarded(async () => target.files[0] && (await open({ text: await target.files[0].text() }), (target.value = ""))));
+$("add").addEventListener("click", () => inTurn(async () => open({ text: await typed(), add: true })));
+$("apply").addEventListener("click", () => inTurn(() => open({ text: $("text").value })));
+$("example").addEventListener("change", ({ target }) => target.value && inTurn(() => open({ example: target.value })));
+$("file").addEventListener("change", ({ target }) => inTurn(async () => target.files[0] && (await open({ text: await target.files[0].text() }), (target.value = ""))));
 document.querySelector("label.button").addEventListener("keydown", (event) => ["Enter", " "].includes(event.key) && $("file").click());
-addEventListener("hashchange", () => guarded(() => open({ link: location.hash.slice(1) })));
+addEventListener("hashchange", () => inTurn(() => open({ link: location.hash.slice(1) })));
 
 // What is taken away
 
@@ -179,15 +235,18 @@ function take(name, href) {
   link.remove();
 }
 
-$("save").addEventListener("click", () => {
-  const address = URL.createObjectURL(new Blob([text], { type: "application/toml" }));
-  take(`${$("title").textContent.toLowerCase().replace(/[^a-z0-9]+/g, "-").slice(0, 60)}.toml`, address);
-  setTimeout(() => URL.revokeObjectURL(address), 1000);
-});
+$("save").addEventListener("click", () =>
+  inTurn(async () => {
+    const address = URL.createObjectURL(new Blob([await typed()], { type: "application/toml" }));
+    take(`${$("title").textContent.toLowerCase().replace(/[^a-z0-9]+/g, "-").slice(0, 60)}.toml`, address);
+    setTimeout(() => URL.revokeObjectURL(address), 1000);
+  }),
+);
 $("copy").addEventListener("click", () =>
-  guarded(async () => {
-    await navigator.clipboard.writeText(location.href);
-    $("progress").textContent = "The link is copied.";
+  inTurn(async () => {
+    await typed();
+    const isCopied = await navigator.clipboard?.writeText(location.href).then(() => true, () => false);
+    $("progress").textContent = isCopied ? "The link is copied." : "Copy the link from the address bar.";
   }),
 );
 $("stop").addEventListener("click", () => guarded(async () => job && (await ask("stop", { job }), ended("The report was stopped."))));
@@ -199,24 +258,37 @@ function ended(words) {
 }
 
 async function report(ending) {
+  const whole = await typed();
   if (job) await ask("stop", { job });
-  const mine = (job = (await ask("report", { text, ending })).job);
+  job = (await ask("report", { text: whole, ending })).job;
   $("stop").hidden = false;
-  for (let done = false; !done && job === mine; ) {
-    await new Promise((later) => setTimeout(later, 300));
+  guarded(() => follow(job)); // others may take their turn meanwhile
+}
+
+async function follow(mine) {
+  for (let isDone = false; !isDone; ) {
+    await new Promise((after) => setTimeout(after, 300));
     if (job !== mine) return;
     try {
-      const how = await ask("look", { job });
+      const how = await ask("look", { job: mine });
+      if (job !== mine) return;
       $("progress").textContent = `Report: ${how.doing} …`;
-      done = how.is_done;
+      isDone = how.is_done;
     } catch (error) {
-      ended("");
+      if (job === mine) ended("");
       throw error;
     }
   }
-  if (job !== mine) return;
   take("", `report/${mine}`);
   ended("The report is made.");
 }
 
-guarded(() => open(location.hash.length > 1 ? { link: location.hash.slice(1) } : {}));
+inTurn(async () => {
+  if (location.hash.length < 2) return open({});
+  try {
+    await open({ link: location.hash.slice(1) });
+  } catch (error) {
+    await open({});
+    throw error;
+  }
+});
