@@ -64,7 +64,7 @@ def tell_of_compilation(*, quiet: bool) -> None:
     from accelmodel.core.jit import is_compiled
 
     if not is_compiled():
-        tell("compiling the engine once (about 10 s); later runs start at once", quiet=quiet)
+        tell("compiling the engine once (10 to 50 s, by what is asked); later runs start at once", quiet=quiet)
 
 
 def is_debugging() -> bool:
