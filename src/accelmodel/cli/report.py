@@ -25,10 +25,11 @@ def report(
     quiet: Quiet = False,
 ) -> None:
     """Write a run as a report: the answer in words, charts, every table, and what they rest on."""
+    from accelmodel.numbers import text
     from accelmodel.reports.report import report as write_report
     from accelmodel.reports.report import writer
 
     writer(output)
     tell_of_compilation(quiet=quiet)
     written = write_report(run_dir, output, measured=measured, catalog=open_catalog(catalog))
-    tell(f"wrote {written} ({written.stat().st_size / 1e6:.1f} MB)", quiet=quiet)
+    tell(f"wrote {written} ({text(written.stat().st_size, 'byte')})", quiet=quiet)
