@@ -31,16 +31,15 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class View:
-    """Numbers of one scenario: a row for each alternative at its load, or why there is none; the rows along the loads; and what is said and drawn of them.
+    """Numbers of one scenario: a row for each alternative at its load, or why there is none; and what is said and drawn of them.
 
-    `names` are the alternatives shown, `shown` the columns that matter most; `is_assumed_load` says that the scenario has no load, and ours was taken.
+    `names` are the alternatives shown, `others` those of the file that are not; `shown` are the columns that matter most, `charts` stand by their place.
     """
 
     names: tuple[str, ...]
     rows: Mapping[str, Row]
     why_not: Mapping[str, str]
     shown: tuple[str, ...]
-    frontier: tuple[Row, ...]
     answer: tuple[str, ...]
     notes: tuple[str, ...]
     assumptions: tuple[Assumption, ...]
@@ -87,7 +86,6 @@ class Live:
             {row["case"]: row for row in rows},
             why_not,
             tuple(table.columns_to_show),
-            tuple(points),
             (*(f"At its load, {said}" for said in words.at_one_load(rows)), *(f"Along all loads, {said}" for said in words.answer("points", points, {}))),
             (*_loads(document, names), *table.notes),
             tuple(at_load.assumptions),

@@ -6,7 +6,6 @@ import contextlib
 import re
 import signal
 import sys
-import time
 from collections.abc import Callable, Mapping
 from importlib.resources import files
 from pathlib import Path
@@ -87,7 +86,6 @@ class Explorer:
 
     def answer(self, asked: Asked) -> dict[str, Any]:
         """The scenario's `text` with what was `moved` (of -> control -> value), and its numbers; choices that depend on what was moved."""
-        begun = time.perf_counter()
         text, moved = asked["text"], asked.get("moved", {})
         read = document.parsed(text)
         changed: dict[document.Path, Any] = {}
@@ -109,7 +107,6 @@ class Explorer:
             "table": page.table(view),
             "others": f"Also in the file, not shown: {', '.join(view.others)}." if view.others else "",
             "figures": page.drawn(view.charts, FIGURES),
-            "seconds": time.perf_counter() - begun,
         }
 
     def _set(self, moved: Mapping[str, Mapping[str, Any]], read: Mapping[str, Any]) -> dict[str, Any]:

@@ -17,6 +17,17 @@ _Factor = Annotated[Figure, of("ratio", 0.01, 1000.0)]
 _Overhead = Annotated[Figure, of("time", 0.0, 10.0, "s")]
 
 
+# What is measured and predicted, by its short name, in words.
+QUANTITIES = {
+    "tpot_ms": "time per output token",
+    "itl_ms": "time between tokens",
+    "ttft_ms": "time to first token",
+    "output_tok_s": "output tokens per second",
+    "e2e_ms": "request latency",
+    "power_w": "power of the accelerators",
+}
+
+
 class Parameters(Strict):
     """Every parameter of the step model; each becomes one SI number of the core.
 

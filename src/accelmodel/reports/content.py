@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeGuard
 
+from accelmodel.catalog.calibrations import QUANTITIES
 from accelmodel.columns import Column, column
 from accelmodel.errors import InputError
 from accelmodel.numbers import UNKNOWN, number, percent
@@ -22,14 +23,6 @@ if TYPE_CHECKING:
     from accelmodel.studies.basis import Accuracy, Given
     from accelmodel.studies.run import Context, Run
 
-_QUANTITIES = {
-    "tpot_ms": "time per output token",
-    "itl_ms": "time between tokens",
-    "ttft_ms": "time to first token",
-    "output_tok_s": "output tokens per second",
-    "e2e_ms": "request latency",
-    "power_w": "power of the accelerators",
-}
 _FEW = 12  # measurements
 _LOADS = {
     "closed": "a closed loop",
@@ -249,7 +242,7 @@ def _accuracy(errors: Sequence[Accuracy]) -> Listing:
     heads = ("calibration", "measured on", "under", "quantity", "measurements", "median error", "mean error", "90th percentile")
     seen = dict.fromkeys((one.calibration, one.measured, one.load, one.quantity, one.rows, one.median, one.mean, one.p90) for one in errors)
     rows = tuple(
-        (name, where or "wherever it was measured", _LOADS.get(load, load or "any load"), _QUANTITIES.get(what, what), *rest)
+        (name, where or "wherever it was measured", _LOADS.get(load, load or "any load"), QUANTITIES.get(what, what), *rest)
         for name, where, load, what, *rest in seen
     )
     note = "How far predictions lay from published measurements that the fit did not see, |predicted / measured - 1|; left out were whole groups."

@@ -14,10 +14,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from accelmodel.catalog.calibrations import Calibration, FitError, Parameters, deviation_of
+from accelmodel.catalog.calibrations import QUANTITIES, Calibration, FitError, Parameters, deviation_of
 from accelmodel.catalog.library import Library
 from accelmodel.core.kernels import Array
-from accelmodel.studies.accuracy import TITLES
 from accelmodel.studies.calibrate import Calibrated, Judged, Problem, Slot, errors_of, folds, without_folds
 from accelmodel.studies.kernel_priors import Estimate, informed
 
@@ -169,7 +168,7 @@ def _table(problem: Problem, judged: Judged, chosen: Sequence[Variant], progress
         progress(f"ablation {number + 1} of {len(chosen)}: {variant.name}, {variant.instead}")
         found.append(outcome(quiet, judged, variant))
     full = errors_of(problem.quantity, judged.left_out, problem.measured)
-    yield f"| without | instead | deviations | loss, % | {' | '.join(TITLES.get(name, name) for name in full)} |"
+    yield f"| without | instead | deviations | loss, % | {' | '.join(QUANTITIES.get(name, name) for name in full)} |"
     yield "|---" * (4 + len(full)) + "|"
     yield f"| (nothing: the full model) | | {len(problem.slots)} | | {_cells(full, full)} |"
     for one in sorted(found, key=lambda one: -one.change):

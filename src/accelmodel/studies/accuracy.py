@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from accelmodel.catalog.calibrations import Calibration
+from accelmodel.catalog.calibrations import QUANTITIES, Calibration
 from accelmodel.catalog.library import Library
 from accelmodel.catalog.references import Reference
 from accelmodel.core.kernels import Array
@@ -22,14 +22,6 @@ from accelmodel.studies.measured import METRICS
 from accelmodel.studies.validate import Report, errors
 
 _SHOWN = ("tpot_ms", "itl_ms", "ttft_ms", "output_tok_s", "e2e_ms", "power_w")
-TITLES = {
-    "tpot_ms": "time per output token",
-    "itl_ms": "time between tokens",
-    "ttft_ms": "time to first token",
-    "output_tok_s": "output tokens per second",
-    "e2e_ms": "request latency",
-    "power_w": "power of the accelerators",
-}
 UNITS = {"tpot_ms": "ms", "itl_ms": "ms", "ttft_ms": "ms", "output_tok_s": "tokens/s", "e2e_ms": "ms", "power_w": "W"}
 REFERENCE = "published_accuracy"  # the catalogue's entry of other tools' errors and of goals
 _GOAL = "goal-"  # its groups of goals, by kind of load
@@ -114,7 +106,7 @@ def _peers(calibrations: Iterable[Calibration], reference: Reference) -> Iterato
     for quantity in (name for name in _SHOWN if name in named):
         own = [_pair(fit.errors[quantity].median, fit.errors[quantity].mean) if quantity in fit.errors else "" for fit in fits]
         theirs = [_pair(*(_share(group, quantity, statistic) for statistic in ("median", "mean"))) for group in tools.values()]
-        yield f"| {TITLES[quantity]} | " + " | ".join([*own, *theirs]) + " |"
+        yield f"| {QUANTITIES[quantity]} | " + " | ".join([*own, *theirs]) + " |"
     sources = sorted({figure.source for group in tools.values() for figure in group.values() if figure.source})
     notes = sorted({f"{name}: {figure.note}" for name, group in tools.items() for figure in group.values() if figure.note})
     yield "\nSource of the others' figures: " + ", ".join(f"`{source}`" for source in sources) + ". " + "; ".join(notes) + "."
@@ -145,7 +137,7 @@ def _pictures(rows: pd.DataFrame, pictures: Mapping[str, str]) -> Iterator[str]:
         some = rows[rows["quantity"] == quantity]
         ratio = some["predicted"].to_numpy(dtype=float) / some["value"].to_numpy(dtype=float)
         within = np.mean(np.abs(np.log(ratio)) <= np.log(2.0))
-        text = f"Predicted against measured {TITLES[quantity]}, {len(some):,} rows by kind of load, {100 * within:.0f} % of them within a factor of two"
+        text = f"Predicted against measured {QUANTITIES[quantity]}, {len(some):,} rows by kind of load, {100 * within:.0f} % of them within a factor of two"
         yield f"\n![{text}]({name})"
 
 
@@ -165,7 +157,7 @@ def _reachable(rows: pd.DataFrame, reference: Reference) -> Iterator[str]:
         goal = [_share(goals, quantity, statistic) for statistic in ("median", "mean")]
         oracles = [_of(floors.errors_after_offset(some, by)) for by in floors.ORACLES.values()]
         cells = [_of(error), "" if goal == [None, None] else _pair(*goal), _of(floors.errors_of_repeats(some))]
-        yield f"| {TITLES[quantity]}, {load} | " + " | ".join([*cells, _of(floors.errors_of_repeats(some, any_release=True)), *oracles]) + " |"
+        yield f"| {QUANTITIES[quantity]}, {load} | " + " | ".join([*cells, _of(floors.errors_of_repeats(some, any_release=True)), *oracles]) + " |"
 
 
 def _labels(rows: pd.DataFrame) -> Iterator[str]:
@@ -177,14 +169,14 @@ def _labels(rows: pd.DataFrame) -> Iterator[str]:
     groups: Iterable[tuple[Any, pd.DataFrame]] = rows.groupby(["quantity", rows["load"].str.partition("-")[0]], sort=True)
     for (quantity, load), some in groups:
         for label, known, unknown in floors.errors_by_label(some):
-            yield f"| {label} | {TITLES[quantity]}, {load} | {_of(known)} | {_of(unknown)} |"
+            yield f"| {label} | {QUANTITIES[quantity]}, {load} | {_of(known)} | {_of(unknown)} |"
 
 
 def _fit(calibration: Calibration) -> Iterator[str]:
     yield f"\n**{calibration.title}** (`{calibration.name}`): {calibration.fitted_on}.\n"
     yield "| quantity | rows | median % | mean % | 90th % |\n|---|---|---|---|---|"
     for name, error in calibration.errors.items():
-        yield f"| {TITLES.get(name, name)} | {error.rows:,} | {100 * error.median:.1f} | {100 * error.mean:.1f} | {100 * error.p90:.1f} |"
+        yield f"| {QUANTITIES.get(name, name)} | {error.rows:,} | {100 * error.median:.1f} | {100 * error.mean:.1f} | {100 * error.p90:.1f} |"
     yield "\nThese are the plain rows that the fit is made on; the tables below hold every row that is predicted, odd ones too."
 
 
@@ -195,7 +187,7 @@ def _table(title: str, rows: pd.DataFrame, by: list[str]) -> Iterator[str]:
     for (quantity, level), group in groups:
         if len(group) >= _FEW:
             found = errors(*(group[name].to_numpy(dtype=float) for name in ("value", "predicted", "predicted_low90", "predicted_high90")))
-            yield f"| {TITLES[quantity]}, {level} | {_cells(found)} |"
+            yield f"| {QUANTITIES[quantity]}, {level} | {_cells(found)} |"
 
 
 def _cells(found: dict[str, Any]) -> str:
@@ -216,7 +208,7 @@ def _coverage(rows: pd.DataFrame) -> Iterator[str]:
         inside = [error[group == name] <= np.quantile(error[group != name], 0.9) for name in set(group.tolist()) if (group != name).sum() >= _FEW]
         if inside and len(table) >= _FEW:
             share = np.concatenate(inside)
-            yield f"| {TITLES[quantity]}, {load} | {len(share):,} | {100 * share.mean():.0f} |"
+            yield f"| {QUANTITIES[quantity]}, {load} | {len(share):,} | {100 * share.mean():.0f} |"
 
 
 def _parameters(result: Calibrated) -> Iterator[str]:
@@ -233,7 +225,7 @@ def _parameters(result: Calibrated) -> Iterator[str]:
                 own = judged.variance[some]
                 one, grown = (floors.coverage_of_unseen(error[some], variance, problem.groups[some]) for variance in (0.0 * own, own))
                 deviations = f"{100 * np.median(error[some]) / floors.MEDIAN_OF_NORMAL:.1f} | {100 * np.sqrt(np.median(own)):.1f}"
-                yield f"| {TITLES[quantity]}, `{calibration.name}` | {some.sum():,} | {deviations} | {100 * one:.1f} | {100 * grown:.1f} |"
+                yield f"| {QUANTITIES[quantity]}, `{calibration.name}` | {some.sum():,} | {deviations} | {100 * one:.1f} | {100 * grown:.1f} |"
 
 
 def _anchored(calibrations: Iterable[Calibration]) -> Iterator[str]:
